@@ -1,0 +1,1 @@
+"""jobwire: a durable job service, client side."""

@@ -1,0 +1,96 @@
+"""From the command line to the exit code: the one place where errors become text or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from jobwire.cli.faults import CliError, ExitCode
+from jobwire.cli.invocation import Invocation, Output
+from jobwire.cli.root import root
+
+
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
+    """Run `arguments` (the process's own when None) and return the exit code. Never raises an Exception."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? instead of raising
+    invocation = Invocation(environ=os.environ, stdout=sys.stdout, stderr=sys.stderr)
+    try:
+        return _run(given, invocation)
+    except BrokenPipeError:
+        # `jobwire job list | head -1`: the reader has enough. Python would complain again at exit, hence devnull.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.PIPE_CLOSED
+
+
+def _run(given: list[str], invocation: Invocation) -> int:
+    try:
+        answer = root.main(args=given, prog_name="jobwire", standalone_mode=False, obj=invocation)
+        invocation.stdout.flush()
+        return int(answer) if isinstance(answer, int) else ExitCode.DONE
+    except click.exceptions.NoArgsIsHelpError as help_page:
+        click.echo(help_page.format_message(), file=invocation.stderr)
+        return ExitCode.USAGE
+    except click.UsageError as error:
+        fault = _usage_fault(error)
+    except click.ClickException as error:
+        fault = CliError("USAGE", error.format_message())
+    except CliError as error:
+        fault = error
+    except (KeyboardInterrupt, click.Abort):
+        fault = CliError("INTERRUPTED", "interrupted")
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is reported, with where to look
+        fault = _bug(error)
+    _report(fault, invocation, given)
+    return fault.exit_code
+
+
+def _usage_fault(error: click.UsageError) -> CliError:
+    path = error.ctx.command_path if error.ctx is not None else "jobwire"
+    return CliError("USAGE", error.format_message().rstrip("."), hints=[f"see: {path} --help"])
+
+
+def _bug(error: Exception) -> CliError:
+    import tempfile  # noqa: PLC0415 - only for bugs
+    import traceback  # noqa: PLC0415
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="jobwire-report-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as report:
+        report.write("".join(traceback.format_exception(error)))
+    return CliError(
+        "UNEXPECTED",
+        f"{type(error).__name__}: {error}",
+        why=["This is a bug in jobwire."],
+        hints=[f"report it with this file:   {report.name}"],
+        details={"report": report.name},
+    )
+
+
+def _report(fault: CliError, invocation: Invocation, given: list[str]) -> None:
+    if _machine_output(invocation, given):
+        print(json.dumps(fault.as_document(), ensure_ascii=False), file=invocation.stderr)  # noqa: T201
+        return
+    text = fault.as_text()
+    if invocation.coloured(invocation.stderr):
+        head, _, rest = text.partition("]")
+        text = click.style(head + "]", fg="red", bold=True) + rest
+    print(text, file=invocation.stderr)  # noqa: T201
+
+
+def _machine_output(invocation: Invocation, given: list[str]) -> bool:
+    """Tell whether errors are wanted as JSON, also when the fault hit the parser before it came to `-o`."""
+    if "output" in invocation.flags:
+        return invocation.output.for_machines
+    names = [str(value) for value in Output if value.for_machines]
+    joined = {f"{flag}{name}" for name in names for flag in ("-o", "--output=")}
+    pairs = zip(given, given[1:], strict=False)
+    return bool(joined.intersection(given)) or any(flag in {"-o", "--output"} and value in names for flag, value in pairs)

@@ -1,0 +1,123 @@
+"""Errors of the command line: what failed, why, what to do now, and the exit code that says so.
+
+The code in the brackets is the `reason` of google.rpc.ErrorInfo when the server refused, else one of LOCAL_CODES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+
+class ExitCode(IntEnum):
+    """What the process answers. Documented in docs/cli.md."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    JOB_FAILED = 3
+    JOB_STOPPED = 4
+    WAIT_TIMEOUT = 5
+    NOT_FOUND = 6
+    CONFLICT = 7
+    NOT_ALLOWED = 8
+    UNREACHABLE = 9
+    EXHAUSTED = 10
+    PARTIAL = 11
+    INCOMPATIBLE = 12
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+
+
+LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = {
+    "USAGE": (ExitCode.USAGE, "The command line is wrong."),
+    "INPUT_UNREADABLE": (ExitCode.USAGE, "A file or stdin cannot be read, or holds no valid data."),
+    "OUTPUT_UNWRITABLE": (ExitCode.USAGE, "A file cannot be written."),
+    "COMMAND_UNAVAILABLE": (ExitCode.USAGE, "The command comes with a package that cannot be loaded."),
+    "JOB_FAILED": (ExitCode.JOB_FAILED, "The job ended FAILED."),
+    "JOB_CANCELLED": (ExitCode.JOB_STOPPED, "The job ended CANCELLED."),
+    "JOB_EXPIRED": (ExitCode.JOB_STOPPED, "The job ended EXPIRED."),
+    "JOB_DELETED": (ExitCode.NOT_FOUND, "The job was deleted while it was watched."),
+    "WAIT_TIMEOUT": (ExitCode.WAIT_TIMEOUT, "The time to wait is over; the job goes on."),
+    "CONDITION_IMPOSSIBLE": (ExitCode.CONFLICT, "The job ended, and so will never be in the state that was waited for."),
+    "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
+    "NO_ANSWER": (ExitCode.UNREACHABLE, "The server took the call but did not answer in time."),
+    "PARTIAL": (ExitCode.PARTIAL, "Some of several jobs were refused; each is named on stderr."),
+    "SERVER_TOO_OLD": (ExitCode.INCOMPATIBLE, "The server does not know this call."),
+    "INTERRUPTED": (ExitCode.INTERRUPTED, "Ctrl+C."),
+    "UNEXPECTED": (ExitCode.UNEXPECTED, "A bug; a report file is written."),
+}
+
+_EXIT_BY_GRPC_CODE: Mapping[str, ExitCode] = {
+    "INVALID_ARGUMENT": ExitCode.USAGE,
+    "NOT_FOUND": ExitCode.NOT_FOUND,
+    "ALREADY_EXISTS": ExitCode.CONFLICT,
+    "FAILED_PRECONDITION": ExitCode.CONFLICT,
+    "ABORTED": ExitCode.CONFLICT,
+    "OUT_OF_RANGE": ExitCode.CONFLICT,
+    "UNAUTHENTICATED": ExitCode.NOT_ALLOWED,
+    "PERMISSION_DENIED": ExitCode.NOT_ALLOWED,
+    "UNAVAILABLE": ExitCode.UNREACHABLE,
+    "DEADLINE_EXCEEDED": ExitCode.UNREACHABLE,
+    "RESOURCE_EXHAUSTED": ExitCode.EXHAUSTED,
+    "UNIMPLEMENTED": ExitCode.INCOMPATIBLE,
+}
+
+
+def exit_code_for(reason: str, grpc_code: str | None) -> ExitCode:
+    """Map an error to the exit code: local codes by their table, the server's by their gRPC status."""
+    if reason in LOCAL_CODES:
+        return LOCAL_CODES[reason][0]
+    if reason == "REQUEST_ID_REUSED":  # a conflict about a key, though gRPC calls it an invalid argument
+        return ExitCode.CONFLICT
+    return _EXIT_BY_GRPC_CODE.get(grpc_code or "", ExitCode.UNEXPECTED)
+
+
+class CliError(Exception):
+    """An error that a person is told about.
+
+    `message` says what failed, `why` are lines of explanation, `hints` say what to do now, `details` are for machines.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        why: Sequence[str] = (),
+        hints: Sequence[str] = (),
+        grpc_code: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.why = tuple(why)
+        self.hints = tuple(hints)
+        self.grpc_code = grpc_code
+        self.details = dict(details or {})
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The process's answer."""
+        return exit_code_for(self.code, self.grpc_code)
+
+    def as_text(self) -> str:
+        """Several lines for a person, without the last line end."""
+        lines = [f"error[{self.code}] {self.message}"]
+        lines += [f"  {line}" for line in self.why]
+        lines += [f"  → {hint}" for hint in self.hints]
+        return "\n".join(lines)
+
+    def as_document(self) -> dict[str, Any]:
+        """One object for a program."""
+        return {
+            "error": {
+                "code": self.code,
+                "grpc_code": self.grpc_code,
+                "message": self.message,
+                "hint": "; ".join(self.hints),
+                "details": {**self.details, **({"why": list(self.why)} if self.why else {})},
+            }
+        }

@@ -1,0 +1,145 @@
+"""Writing data to stdout in the asked format, and talk to stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from jobwire.cli.invocation import Invocation, Output
+
+_WELL_KNOWN = "google.protobuf."
+
+
+def document_of(message: Message) -> dict[str, Any]:
+    """Map a message to ProtoJSON with original field names and every field present; null = not set."""
+    given = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return {field.name: _value(message, field, given.get(field.name)) for field in message.DESCRIPTOR.fields}
+
+
+def _value(message: Message, field: FieldDescriptor, mapped: Any) -> Any:
+    if mapped is None or field.message_type is None or field.message_type.full_name.startswith(_WELL_KNOWN):
+        return mapped
+    if field.message_type.GetOptions().map_entry:
+        return mapped
+    value = getattr(message, field.name)
+    return [document_of(element) for element in value] if isinstance(mapped, list) else document_of(value)
+
+
+def compact(document: Any) -> str:
+    """One line of JSON."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def pretty(document: Any) -> str:
+    """JSON for eyes, still one document."""
+    return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+class Printer:
+    """The two streams of one command. Data is flushed at once, so that a pipe sees it when it happens."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self.output = invocation.output
+
+    def talk(self, sentence: str) -> None:
+        """Say something to people, on stderr; nothing with --quiet."""
+        if not self._invocation.quiet:
+            self._write(self._invocation.stderr, sentence)
+
+    def warn(self, sentence: str) -> None:
+        """Say something on stderr that --quiet does not silence: a part of the work was refused."""
+        self._write(self._invocation.stderr, sentence)
+
+    def line(self, text: str) -> None:
+        """Write one line of data."""
+        self._write(self._invocation.stdout, text)
+
+    def raw(self, data: bytes) -> None:
+        """Write bytes as they are."""
+        self._invocation.stdout.flush()
+        self._invocation.stdout.buffer.write(data)
+        self._invocation.stdout.buffer.flush()
+
+    def one(self, message: Message, *, identifier: str, text: Callable[[], str | None]) -> None:
+        """Write one message in the asked format; `text` makes what people see, None = nothing."""
+        match self.output:
+            case Output.JSON:
+                self.line(pretty(document_of(message)))
+            case Output.JSONL:
+                self.line(compact(document_of(message)))
+            case Output.ID:
+                self.line(identifier)
+            case Output.TABLE:
+                shown = text()
+                if shown is not None:
+                    self.line(shown)
+            case Output.NONE:
+                pass
+
+    @contextmanager
+    def many(self, key: str, *, tail: Callable[[], Mapping[str, Any]] = dict) -> Iterator[Many]:
+        """Write many messages as they come. `json`: one object with the list under `key`, then what `tail` adds.
+
+        The document is closed on every way out, Ctrl+C and errors included, so that it always parses.
+        """
+        writer = Many(self)
+        if self.output is Output.JSON:
+            self._part('{"' + key + '": [')
+        try:
+            yield writer
+        finally:
+            if self.output is Output.JSON:
+                rest = "".join(f', "{name}": {compact(value)}' for name, value in tail().items())
+                self.line(("\n]" if writer.count else "]") + rest + "}")
+
+    def rows(self, rows: Iterable[str]) -> None:
+        """Write a table that people read; nothing in any other format."""
+        if self.output is Output.TABLE:
+            for row in rows:
+                self.line(row)
+
+    def _part(self, text: str) -> None:
+        self._invocation.stdout.write(text)
+        self._invocation.stdout.flush()
+
+    @staticmethod
+    def _write(stream: Any, text: str) -> None:
+        stream.write(text + "\n")
+        stream.flush()
+
+
+class Many:
+    """Writer of `Printer.many`."""
+
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
+        self._seen_ids: set[str] = set()
+        self.count = 0
+
+    def add(self, message: Message, *, identifier: str, text: Callable[[], str | None] | None = None) -> None:
+        """Write one element. Without `text` people see nothing of it here (their table is written at the end)."""
+        match self._printer.output:
+            case Output.JSON:
+                self._printer._part(("," if self.count else "") + "\n  " + compact(document_of(message)))
+            case Output.TABLE if text is None:
+                pass
+            case _:
+                self._printer.one(message, identifier=identifier, text=text or (lambda: None))
+        self.count += 1
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> list[str]:
+    """Align columns. The last one is cut to `width` when given (a terminal), never otherwise."""
+    cells = [list(headings), *(list(row) for row in rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(headings))]
+    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in cells]
+    if width is None:
+        return lines
+    return [line if len(line) <= width else line[: max(width - 1, 1)] + "…" for line in lines]

@@ -1,0 +1,148 @@
+"""The command `jobwire` itself: a table of commands, each imported when it is called and not before."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import click
+
+from jobwire.cli.faults import CliError
+from jobwire.cli.flags import Command
+
+PLUGIN_GROUP = "jobwire.commands"
+
+
+class Entry(NamedTuple):
+    """Where a command is, and the line that help shows of it."""
+
+    location: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "run": Entry("jobwire.cli.submitting:run", "Submit a job, follow it, print its result, exit by its outcome."),
+    "submit": Entry("jobwire.cli.submitting:submit", "Submit a job (or many, --from-jsonl) and print its id."),
+    "watch": Entry("jobwire.cli.watching:watch", "Print changes of jobs as they happen."),
+    "wait": Entry("jobwire.cli.watching:wait", "Block until jobs have finished, or another condition."),
+    "job": Entry("jobwire.cli.job:job", "List, read, cancel, retry and delete jobs."),
+    "proto": Entry("jobwire.cli.about:proto", "Write the .proto files, for other languages."),
+    "version": Entry("jobwire.cli.about:version", "Show versions, of the server too with --server."),
+})  # fmt: skip
+
+JOB_COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "list": Entry("jobwire.cli.job:list_jobs", "List jobs, newest first."),
+    "get": Entry("jobwire.cli.job:get", "Read jobs by id."),
+    "events": Entry("jobwire.cli.watching:events", "Print what happened to a job."),
+    "result": Entry("jobwire.cli.job:result", "Wait for a job and print its result, nothing else."),
+    "cancel": Entry("jobwire.cli.job:cancel", "Cancel jobs; running ones are asked to stop."),
+    "retry": Entry("jobwire.cli.job:retry", "Put failed, cancelled or expired jobs back to work."),
+    "delete": Entry("jobwire.cli.job:delete", "Remove finished jobs for good."),
+})  # fmt: skip
+
+# Help must not import a plug-in, so the lines of those that we know stand here.
+_PLUGIN_SUMMARIES: Mapping[str, str] = MappingProxyType({
+    "dev": "Start a server for development: loopback, a SQLite file, built-in job types.",
+    "serve": "Start a server.",
+})  # fmt: skip
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named by a table (and, at the top, by entry points) and imported when called."""
+
+    def __init__(
+        self,
+        *args: Any,
+        entries: Mapping[str, Entry] = MappingProxyType({}),
+        plugins: bool = False,
+        **attributes: Any,
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self._entries = entries
+        self._plugins = plugins
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands: plug-ins first (a server comes before its clients), then the table's."""
+        return [*(name for name in self._plugin_names() if name not in self._entries), *self._entries]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None when there is none of that name."""
+        if (entry := self._entries.get(cmd_name)) is not None:
+            module, _, attribute = entry.location.partition(":")
+            loaded: click.Command = getattr(importlib.import_module(module), attribute)
+            return loaded
+        return self._load_plugin(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` begins with, or say which one was perhaps meant."""
+        name = args[0]
+        found = self.get_command(ctx, name)
+        if found is None:
+            import difflib  # noqa: PLC0415 - only for mistakes
+
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"No such command {name!r}.{meant}", ctx=ctx)
+        return name, found, args[1:]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table, without importing anything."""
+        rows = [(name, self._summary(name)) for name in self.list_commands(ctx)]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+    def _summary(self, name: str) -> str:
+        entry = self._entries.get(name)
+        return entry.summary if entry is not None else _PLUGIN_SUMMARIES.get(name, "(from another package)")
+
+    def _plugin_names(self) -> list[str]:
+        if not self._plugins:
+            return []
+        from importlib.metadata import entry_points  # noqa: PLC0415 - 20 ms that most commands need not pay
+
+        return sorted({point.name for point in entry_points(group=PLUGIN_GROUP)})
+
+    def _load_plugin(self, name: str) -> click.Command | None:
+        if not self._plugins:
+            return None
+        from importlib.metadata import entry_points  # noqa: PLC0415 - see above
+
+        for point in entry_points(group=PLUGIN_GROUP, name=name):
+            try:
+                loaded: click.Command = point.load()
+            except (ImportError, AttributeError) as error:
+                raise CliError(
+                    "COMMAND_UNAVAILABLE",
+                    f"the command {name!r} cannot be loaded from {point.value} ({error})",
+                    hints=["reinstall it:   pip install --force-reinstall jobwire"],
+                ) from error
+            return loaded
+        return None
+
+
+class _Root(LazyGroup, Command):
+    """The top: a lazy group that takes the global flags."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands above the flags."""
+        self.format_commands(ctx, formatter)
+        Command.format_options(self, ctx, formatter)
+
+
+class JobGroup(_Root):
+    """`jobwire job`."""
+
+
+root = _Root(
+    name="jobwire",
+    entries=COMMANDS,
+    plugins=True,
+    help="Durable jobs over gRPC: submit, watch, and steer them.",
+    epilog="Start with `jobwire dev` in one terminal and `jobwire run hello -d '\"Ada\"'` in another.",
+    no_args_is_help=True,
+)

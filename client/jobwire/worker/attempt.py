@@ -1,0 +1,38 @@
+"""The state of one attempt that its handler can see or touch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+
+from jobwire.worker.transport import Assignment
+
+
+class Cause(IntEnum):
+    """Why a handler has to stop. A higher one overrules a lower one."""
+
+    CANCEL = 1
+    """Someone asked for it: the outcome is Stopped, unless the handler has a better one."""
+    DRAIN = 2
+    """The worker goes away: the job is released."""
+    TIMEOUT = 3
+    """The attempt took too long: the outcome is a failure, whatever the handler says."""
+    LOST = 4
+    """The lease is over: nothing is reported."""
+
+
+class Attempt:
+    """What runtime and handler share. The runtime writes all but `progress`, which the handler writes."""
+
+    __slots__ = ("assignment", "cause", "deadline", "on_progress", "progress", "reason")
+
+    def __init__(self, assignment: Assignment, on_progress: Callable[[Attempt], None] | None = None) -> None:
+        self.assignment = assignment
+        self.on_progress = on_progress
+        """Told, in any thread, that there is new progress."""
+        self.deadline: float | None = None
+        """Monotonic end of the attempt; None = no bound, or not started yet."""
+        self.cause: Cause | None = None
+        self.reason = ""
+        self.progress: tuple[float, str | None] | None = None
+        """Newest progress that was not sent yet: percent and message."""

@@ -1,0 +1,461 @@
+"""Settings of the server: each declared once, read from flag > environment > TOML file > default, checked at start."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from jobwire_server.kernel.telemetry import LogFormat, LogLevel
+
+ENVIRONMENT_PREFIX: Final = "JOBWIRE_"
+CONFIG_VARIABLE: Final = "JOBWIRE_CONFIG"
+CONFIG_PATHS: Final = (Path("jobwire.toml"), Path("/etc/jobwire/jobwire.toml"))
+"""Where a configuration file is looked for when none is named; the first that exists is read."""
+
+UNIX_PREFIX: Final = "unix:"
+
+
+class ConfigInvalid(Exception):
+    """The configuration cannot be used; the message says where, why, and what would be right."""
+
+
+class Kind(StrEnum):
+    """What a setting holds, and so how its text is read."""
+
+    TEXT = "text"
+    PATH = "path"
+    FLAG = "flag"
+    COUNT = "count"
+    DURATION = "duration"
+    LOG_FORMAT = "log format"
+    LOG_LEVEL = "log level"
+
+
+class Command(StrEnum):
+    """The commands that start a server."""
+
+    DEV = "dev"
+    SERVE = "serve"
+
+
+BOTH: Final = frozenset(Command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting: its names in all places, its unit, its bounds, its help."""
+
+    name: str
+    kind: Kind
+    help: str
+    default: Any = None
+    dev_default: Any = None
+    """Default of `dev` where it differs."""
+    minimum: float | None = None
+    maximum: float | None = None
+    commands: frozenset[Command] = BOTH
+
+    @property
+    def flag(self) -> str:
+        """The command line option."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    def default_for(self, command: Command) -> Any:
+        """The value when nobody says anything."""
+        return self.dev_default if command is Command.DEV and self.dev_default is not None else self.default
+
+
+SETTINGS: Final = (
+    Setting(
+        name="listen",
+        kind=Kind.TEXT,
+        default="127.0.0.1:7780",
+        help="Address to listen on: HOST:PORT (port 0 = any free one) or unix:PATH.",
+    ),
+    Setting(
+        name="port",
+        kind=Kind.COUNT,
+        minimum=0,
+        maximum=65535,
+        commands=frozenset({Command.DEV}),
+        help="Port to listen on, on loopback: short for --listen 127.0.0.1:PORT.",
+    ),
+    Setting(
+        name="db",
+        kind=Kind.TEXT,
+        dev_default=".jobwire/dev.db",
+        help="SQLite file that holds all jobs (a path, or sqlite:///PATH).",
+    ),
+    Setting(
+        name="memory",
+        kind=Kind.FLAG,
+        default=False,
+        commands=frozenset({Command.DEV}),
+        help="Keep jobs in a private temporary file, forgotten at the end.",
+    ),
+    Setting(
+        name="app", kind=Kind.TEXT, help="Handlers to run in this server's pool: MODULE:APP, for example jobs:app."
+    ),
+    Setting(
+        name="slots",
+        kind=Kind.COUNT,
+        default=16,
+        minimum=1,
+        maximum=10_000,
+        help="Most jobs that run at once in this server's pool.",
+    ),
+    Setting(
+        name="grace",
+        kind=Kind.DURATION,
+        default=30.0,
+        minimum=0,
+        maximum=86_400,
+        help="Time that running jobs get to finish at shut-down before they are given back.",
+    ),
+    Setting(
+        name="drain_delay",
+        kind=Kind.DURATION,
+        default=0.0,
+        minimum=0,
+        maximum=600,
+        help="Time between health NOT_SERVING and the end of service, for load balancers. Counts in the grace.",
+    ),
+    Setting(
+        name="lease",
+        kind=Kind.DURATION,
+        default=30.0,
+        minimum=1,
+        maximum=3600,
+        help="How long a worker may be silent before its jobs go to another.",
+    ),
+    Setting(
+        name="cancel_grace",
+        kind=Kind.DURATION,
+        default=10.0,
+        minimum=0,
+        maximum=3600,
+        help="Time that a handler gets to obey a cancel before its lease is taken away.",
+    ),
+    Setting(
+        name="max_depth",
+        kind=Kind.COUNT,
+        default=0,
+        minimum=0,
+        maximum=2**53,
+        help="Most unfinished jobs; more are refused with QUEUE_FULL. 0 = no bound.",
+    ),
+    Setting(
+        name="recovery_time_limit",
+        kind=Kind.DURATION,
+        default=300.0,
+        minimum=0,
+        maximum=86_400,
+        help="Longest time that recovery waits for a store that is busy or away before the start is given up.",
+    ),
+    Setting(name="tls_cert", kind=Kind.PATH, help="Certificate chain of the server, PEM."),
+    Setting(name="tls_key", kind=Kind.PATH, help="Private key of the certificate, PEM."),
+    Setting(
+        name="tls_client_ca",
+        kind=Kind.PATH,
+        help="CA certificates, PEM: only clients with a certificate of theirs are let in.",
+    ),
+    Setting(
+        name="insecure_no_auth",
+        kind=Kind.FLAG,
+        default=False,
+        help="Listen beyond loopback although anybody who reaches the port may do everything.",
+    ),
+    Setting(
+        name="log_format",
+        kind=Kind.LOG_FORMAT,
+        default=LogFormat.AUTO,
+        help="auto (JSON unless standard error is a terminal), console or json.",
+    ),
+    Setting(
+        name="log_level",
+        kind=Kind.LOG_LEVEL,
+        default=LogLevel.INFO,
+        dev_default=LogLevel.WARNING,
+        help="Least important lines to log: debug, info, warning or error.",
+    ),
+)
+
+_NOT_OURS: Final = frozenset({"JOBWIRE_ADDRESS", "JOBWIRE_FAILPOINTS", CONFIG_VARIABLE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Files of the server's identity."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What a server is started with, checked. Durations are seconds."""
+
+    command: Command
+    listen: str
+    db: Path | None
+    """None = a private temporary file."""
+    app: str | None
+    slots: int
+    grace: float
+    drain_delay: float
+    lease: float
+    cancel_grace: float
+    max_depth: int
+    recovery_time_limit: float
+    tls: Tls | None
+    insecure_no_auth: bool
+    log_format: LogFormat
+    log_level: LogLevel
+
+
+class Origin(NamedTuple):
+    """A value as somebody wrote it, and where, for the error text."""
+
+    value: Any
+    place: str
+
+
+def load(command: Command, flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None) -> Config:
+    """Read and check the settings of `command`. `flags` holds what the command line named, None = not named.
+
+    Raises `ConfigInvalid`.
+    """
+    known = {setting.name: setting for setting in SETTINGS if command in setting.commands}
+    _refuse_misspelled(environment)
+    path = _config_path(config, environment)
+    file = _read_toml(path) if path is not None else {}
+    for key in file:
+        if key not in {setting.name for setting in SETTINGS}:
+            raise ConfigInvalid(f"{path} has an unknown key {key!r}.{_did_you_mean(key, known)}")
+    values: dict[str, Any] = {}
+    for name, setting in known.items():
+        origin = _find(setting, flags, environment, file, path)
+        values[name] = setting.default_for(command) if origin is None else _parse(setting, origin)
+    named = {name for name, setting in known.items() if _find(setting, flags, environment, file, path) is not None}
+    return _assemble(command, values, named)
+
+
+def _assemble(command: Command, values: Mapping[str, Any], named: set[str]) -> Config:
+    listen = values["listen"]
+    if values.get("port") is not None:
+        if "listen" in named:
+            raise ConfigInvalid("--port and --listen both say where to listen. Name one of them.")
+        listen = f"127.0.0.1:{values['port']}"
+    tls = _tls(values)
+    check_listen(listen, secure=tls is not None, allowed=values["insecure_no_auth"])
+    memory = values.get("memory", False)
+    if memory and "db" in named:
+        raise ConfigInvalid("--memory and --db both say where jobs are kept. Name one of them.")
+    return Config(
+        command=command,
+        listen=listen,
+        db=None if memory else _database(values["db"]),
+        app=values["app"],
+        slots=values["slots"],
+        grace=values["grace"],
+        drain_delay=values["drain_delay"],
+        lease=values["lease"],
+        cancel_grace=values["cancel_grace"],
+        max_depth=values["max_depth"],
+        recovery_time_limit=values["recovery_time_limit"],
+        tls=tls,
+        insecure_no_auth=values["insecure_no_auth"],
+        log_format=values["log_format"],
+        log_level=values["log_level"],
+    )
+
+
+# --- where values come from ---------------------------------------------------------------------------------------
+
+
+def _find(
+    setting: Setting,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    file: Mapping[str, Any],
+    path: Path | None,
+) -> Origin | None:
+    if flags.get(setting.name) is not None:
+        return Origin(flags[setting.name], setting.flag)
+    if environment.get(setting.variable):
+        return Origin(environment[setting.variable], setting.variable)
+    if setting.name in file:
+        return Origin(file[setting.name], f"{setting.name} in {path}")
+    return None
+
+
+def _config_path(named: Path | None, environment: Mapping[str, str]) -> Path | None:
+    if named is None and environment.get(CONFIG_VARIABLE):
+        named = Path(environment[CONFIG_VARIABLE])
+    if named is not None:
+        return named
+    return next((path for path in CONFIG_PATHS if path.is_file()), None)
+
+
+def _read_toml(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigInvalid(f"Cannot read the configuration file {path}: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalid(f"The configuration file {path} is not TOML: {error}.") from error
+
+
+def _refuse_misspelled(environment: Mapping[str, str]) -> None:
+    """A variable that looks like one of ours and is none was meant to do something: say so instead of ignoring it."""
+    ours = [setting.name for setting in SETTINGS]
+    for variable in environment:
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name == variable.lower() or name in ours or variable in _NOT_OURS:
+            continue
+        close = difflib.get_close_matches(name, ours, n=1, cutoff=0.8)
+        if close:
+            meant = ENVIRONMENT_PREFIX + close[0].upper()
+            raise ConfigInvalid(f"The environment has an unknown variable {variable}. Did you mean {meant}?")
+
+
+def _did_you_mean(key: str, known: Mapping[str, Setting]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Known keys: {', '.join(sorted(known))}."
+
+
+# --- reading values -------------------------------------------------------------------------------------------------
+
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def parse_duration(text: str) -> float:
+    """Read `90s`, `5m`, `1h30m`, `250ms` or `7d` as seconds; raise ValueError for anything else."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is not a duration: write 250ms, 90s, 5m, 2h or 7d")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _read_flag(value: Any) -> bool:
+    match value:
+        case bool():
+            return value
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+    raise ValueError(f"{value!r} is neither true nor false")
+
+
+def _read_count(value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"-?\d+", str(value)):
+        raise ValueError(f"{value!r} is not a whole number")
+    return int(value)
+
+
+def _read_text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is not a text")
+    return value
+
+
+def _read_choice(choices: type[StrEnum]) -> Callable[[Any], StrEnum]:
+    def read(value: Any) -> StrEnum:
+        try:
+            return choices(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not one of {', '.join(choices)}") from None
+
+    return read
+
+
+_READERS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
+    Kind.TEXT: _read_text,
+    Kind.PATH: lambda value: Path(_read_text(value)),
+    Kind.FLAG: _read_flag,
+    Kind.COUNT: _read_count,
+    Kind.DURATION: lambda value: parse_duration(_read_text(value)),
+    Kind.LOG_FORMAT: _read_choice(LogFormat),
+    Kind.LOG_LEVEL: _read_choice(LogLevel),
+}
+
+
+def _parse(setting: Setting, origin: Origin) -> Any:
+    try:
+        value = _READERS[setting.kind](origin.value)
+    except ValueError as error:
+        raise ConfigInvalid(f"{origin.place}: {error}.") from error
+    unit = " s" if setting.kind is Kind.DURATION else ""
+    if setting.minimum is not None and value < setting.minimum:
+        raise ConfigInvalid(f"{origin.place}: {value}{unit} is too small; the least is {setting.minimum}{unit}.")
+    if setting.maximum is not None and value > setting.maximum:
+        raise ConfigInvalid(f"{origin.place}: {value}{unit} is too big; the most is {setting.maximum}{unit}.")
+    return value
+
+
+# --- rules over several settings --------------------------------------------------------------------------------------
+
+
+def check_listen(listen: str, *, secure: bool, allowed: bool) -> None:
+    """Refuse an address that cannot be one, and one that would give everything to everybody."""
+    if listen.startswith(UNIX_PREFIX):
+        if listen == UNIX_PREFIX:
+            raise ConfigInvalid("--listen unix: names no path. Write unix:PATH.")
+        return
+    host, separator, port = listen.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigInvalid(f"--listen {listen!r} is no address. Write HOST:PORT, [IPV6]:PORT or unix:PATH.")
+    if not secure and not allowed and not _is_loopback(host.strip("[]")):
+        raise ConfigInvalid(
+            f"--listen {listen} would let anybody who reaches it submit, read and cancel all jobs: there is no "
+            "TLS here. Listen on 127.0.0.1, or name --tls-cert and --tls-key, or say --insecure-no-auth."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _tls(values: Mapping[str, Any]) -> Tls | None:
+    cert, key, client_ca = values["tls_cert"], values["tls_key"], values["tls_client_ca"]
+    if cert is None and key is None and client_ca is None:
+        return None
+    if cert is None or key is None:
+        raise ConfigInvalid("TLS needs both --tls-cert and --tls-key (and --tls-client-ca only beside them).")
+    for path in (cert, key, client_ca):
+        if path is not None and not path.is_file():
+            raise ConfigInvalid(f"The TLS file {path} does not exist or is no file.")
+    return Tls(cert=cert, key=key, client_ca=client_ca)
+
+
+def _database(text: str | None) -> Path:
+    if text is None:
+        raise ConfigInvalid("No database is named. Say where jobs are kept: --db PATH, for example --db jobs.db.")
+    if text.startswith("sqlite:///"):
+        return Path(text.removeprefix("sqlite:///"))
+    if "://" in text:
+        scheme = text.partition("://")[0]
+        raise ConfigInvalid(f"--db: there is no store for {scheme!r} addresses here. Name a file, or sqlite:///PATH.")
+    return Path(text)

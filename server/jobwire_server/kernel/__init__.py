@@ -1,0 +1,1 @@
+"""What knows nothing of jobs: time, loops, log set-up."""

@@ -1,0 +1,36 @@
+"""Time, injected: every wait and every reading of a clock in the server goes through one `Clock`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """A source of time."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+
+    def wall_us(self) -> int:
+        """Microseconds since the Unix epoch, as the machine believes."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; 0 yields once."""
+
+
+class SystemClock:
+    """The machine's own time. Safe to call from any thread (but `sleep`)."""
+
+    def monotonic(self) -> float:
+        """See `Clock`."""
+        return time.monotonic()
+
+    def wall_us(self) -> int:
+        """See `Clock`."""
+        return time.time_ns() // 1000
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Clock`."""
+        await asyncio.sleep(seconds)

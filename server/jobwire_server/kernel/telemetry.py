@@ -1,0 +1,116 @@
+"""Names of log events, and how log lines are written.
+
+One event is one line: a fixed name, data as keys, never a payload, a result, a header or a label. Lines are JSON
+unless standard error is a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Any, Protocol, TextIO
+
+import structlog
+
+
+class LogEvent(StrEnum):
+    """Every event the server logs. Names are stable; programs may match on them."""
+
+    STEP_STARTED = "startup.step_started"
+    STEP_ENDED = "startup.step_ended"
+    STEP_FAILED = "startup.step_failed"
+    SERVER_READY = "server.ready"
+    SERVER_DRAINING = "server.draining"
+    SERVER_STOPPED = "server.stopped"
+    SERVER_KILLED = "server.second_signal"
+    SERVER_FAILED = "server.failed"
+    SHUTDOWN_STEP_FAILED = "shutdown.step_failed"
+    RECOVERY_PROGRESS = "recovery.progress"
+    RECOVERY_WAITING = "recovery.store_unavailable"
+    RECOVERY_ENDED = "recovery.ended"
+    LEASE_STALLED = "dispatch.lease_stalled"
+    LEASE_RESUMED = "dispatch.lease_resumed"
+    WORKER_ATTACHED = "dispatch.worker_attached"
+    WORKER_DETACHED = "dispatch.worker_detached"
+    CANCEL_ORDERED = "dispatch.cancel_ordered"
+    CANCEL_ENFORCED = "dispatch.cancel_enforced"
+    CANCEL_DELAYED = "dispatch.cancel_delayed"
+    RETURN_FAILED = "dispatch.return_failed"
+    LEASES_DROPPED = "dispatch.leases_dropped"
+    SWEEP_STALLED = "sweep.stalled"
+    SWEEP_RESUMED = "sweep.resumed"
+    LEASES_EXPIRED = "sweep.leases_expired"
+    JOBS_EXPIRED = "sweep.jobs_expired"
+    ROWS_PURGED = "sweep.rows_purged"
+
+
+class Log(Protocol):
+    """What components write their log lines to."""
+
+    def debug(self, event: str, **fields: Any) -> Any:
+        """Write a line for those who look closely."""
+
+    def info(self, event: str, **fields: Any) -> Any:
+        """Write a line about something that is as it should be."""
+
+    def warning(self, event: str, **fields: Any) -> Any:
+        """Write a line about something that heals by itself, if somebody looks after it."""
+
+    def error(self, event: str, **fields: Any) -> Any:
+        """Write a line about something that needs somebody."""
+
+
+class SilentLog:
+    """Writes nothing: for tests and for embedding."""
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """See `Log`."""
+
+    def info(self, event: str, **fields: Any) -> None:
+        """See `Log`."""
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """See `Log`."""
+
+    def error(self, event: str, **fields: Any) -> None:
+        """See `Log`."""
+
+
+class LogFormat(StrEnum):
+    """How log lines look. AUTO is CONSOLE on a terminal, else JSON."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least important lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+_LEVELS = {LogLevel.DEBUG: 10, LogLevel.INFO: 20, LogLevel.WARNING: 30, LogLevel.ERROR: 40}
+
+
+def make_log(format_: LogFormat, level: LogLevel, stream: TextIO | None = None) -> Log:
+    """Return a log that writes lines of at least `level` to `stream` (standard error by default)."""
+    out = stream if stream is not None else sys.stderr
+    json = format_ is LogFormat.JSON or (format_ is LogFormat.AUTO and not out.isatty())
+    renderer: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(pad_event_to=28)
+    processors = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+        renderer,
+    ]
+    log: Log = structlog.wrap_logger(
+        structlog.PrintLogger(out),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        cache_logger_on_first_use=True,
+    )
+    return log

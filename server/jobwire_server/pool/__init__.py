@@ -1,0 +1,1 @@
+"""The server's own bounded pool: the worker runtime, fed by the dispatcher in the same process."""

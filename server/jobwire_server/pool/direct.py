@@ -1,0 +1,198 @@
+"""The transport between a worker runtime and the dispatcher of the same process: calls and values, no bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, assert_never
+
+from jobwire.payload import Payload
+from jobwire.worker import transport as worker
+from jobwire.worker.text import bounded
+from jobwire_server.dispatch.dispatcher import Dispatcher
+from jobwire_server.dispatch.session import Beat, Run, WorkerSession
+from jobwire_server.domain.errors import JobwireError
+from jobwire_server.domain.job import SECOND_US, Content, JobError
+from jobwire_server.domain.limits import DEFAULT_LIMITS, Limits
+from jobwire_server.domain.outcome import Failed, Outcome, Released, Snoozed, Stopped, Succeeded
+from jobwire_server.store.base import Lease, Owner, Report, ReportCode, Transport
+
+ERROR_MESSAGE_BYTES: Final = 4 << 10
+ERROR_DETAIL_BYTES: Final = 16 << 10
+PROGRESS_MESSAGE_BYTES: Final = 1 << 10
+"""Longer texts are cut: they are kept with the job, and read by people."""
+
+_KEY_BITS: Final = 63
+_KEY_MASK: Final = (1 << _KEY_BITS) - 1
+_CODES: Final = {
+    ReportCode.RECORDED: worker.AckCode.RECORDED,
+    ReportCode.DUPLICATE: worker.AckCode.DUPLICATE,
+    ReportCode.LEASE_LOST: worker.AckCode.LEASE_LOST,
+}
+
+
+class DirectTransport:
+    """Implements `jobwire.worker.transport.Transport` on a dispatcher. One worker, opened once."""
+
+    def __init__(self, dispatcher: Dispatcher, *, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._session: WorkerSession | None = None
+
+    async def open(self, hello: worker.Hello, inbox: worker.Inbox) -> worker.Welcome:
+        """See `Transport`. The lease's owner is this server's incarnation: recovery voids those of dead ones."""
+        owner = Owner(hello.worker_id, self._dispatcher.instance_id, Transport.DIRECT)
+        self._session = self._dispatcher.attach(owner, hello.types, _Desk(inbox))
+        settings = self._dispatcher.settings
+        return worker.Welcome(
+            lease_seconds=settings.lease_us / SECOND_US,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            cancel_grace_seconds=settings.cancel_grace_us / SECOND_US,
+        )
+
+    async def resize(self, max_in_flight: int) -> None:
+        """See `Transport`."""
+        self._opened.resize(max_in_flight)
+
+    async def report(self, reports: Sequence[worker.OutcomeReport]) -> Sequence[worker.Ack]:
+        """See `Transport`."""
+        invalid = {report.token: text for report in reports if (text := self._objection(report.outcome))}
+        sound = [report for report in reports if report.token not in invalid] if invalid else reports
+        acks = await self._record(sound) if sound else {}
+        acks.update((token, worker.Ack(token, worker.AckCode.INVALID, text)) for token, text in invalid.items())
+        return [acks[report.token] for report in reports]
+
+    async def update(self, updates: Sequence[worker.LeaseUpdate]) -> Sequence[worker.LeaseState]:
+        """See `Transport`."""
+        beats = [
+            Beat(run_of(update.token), _percent(update.progress_percent), _cut(update.progress_message))
+            for update in updates
+        ]
+        try:
+            states = await self._opened.extend(beats)
+        except JobwireError as error:
+            raise ConnectionError(error.message) from error
+        return [
+            worker.LeaseState(
+                update.token, state.valid, state.cancel_requested, max(0, state.remaining_us) / SECOND_US
+            )
+            for update, state in zip(updates, states, strict=True)
+        ]
+
+    async def close(self) -> None:
+        """See `Transport`."""
+        if self._session is not None:
+            self._session.close()
+
+    @property
+    def _opened(self) -> WorkerSession:
+        if self._session is None:
+            raise RuntimeError("the transport was not opened")
+        return self._session
+
+    async def _record(self, reports: Sequence[worker.OutcomeReport]) -> dict[bytes | int, worker.Ack]:
+        try:
+            answers = await self._opened.report(
+                [Report(*run_of(token), self._outcome(outcome)) for token, outcome in reports]
+            )
+        except JobwireError as error:
+            # Also a refusal (the store is full or overrun) is only for now: the lease still stands.
+            raise ConnectionError(error.message) from error
+        return {
+            report.token: worker.Ack(report.token, _CODES[answer.code])
+            for report, answer in zip(reports, answers, strict=True)
+        }
+
+    def _objection(self, outcome: worker.Outcome) -> str:
+        """Why an outcome cannot be recorded, "" when it can."""
+        if isinstance(outcome, worker.Success) and outcome.result is not None:
+            size, limit = len(outcome.result.data), self._limits.payload_bytes
+            if size > limit:
+                return f"The result has {size} bytes; the most is {limit}."
+        return ""
+
+    def _outcome(self, outcome: worker.Outcome) -> Outcome:
+        match outcome:
+            case worker.Success(result):
+                return Succeeded(None if result is None else Content._make(result))
+            case worker.Failure():
+                delay = outcome.retry_delay_seconds
+                return Failed(
+                    JobError(
+                        type=bounded(outcome.error_type, self._limits.error_type_chars) or "Exception",
+                        message=bounded(outcome.message, ERROR_MESSAGE_BYTES),
+                        detail=bounded(outcome.detail, ERROR_DETAIL_BYTES, keep_end=True),
+                        retryable=outcome.retryable,
+                    ),
+                    None if delay is None else self._microseconds(delay),
+                )
+            case worker.Release():
+                delay_us = self._microseconds(outcome.delay_seconds)
+                return Snoozed(delay_us) if delay_us else Released()
+            case worker.Stopped():
+                return Stopped(bounded(outcome.reason, self._limits.reason_chars))
+            case _:
+                assert_never(outcome)
+
+    def _microseconds(self, seconds: float) -> int:
+        if not seconds > 0:  # also not a number
+            return 0
+        return round(min(seconds * SECOND_US, self._limits.duration_us))
+
+
+class _Desk:
+    """The inbox of a runtime, as the dispatcher sees it."""
+
+    def __init__(self, inbox: worker.Inbox) -> None:
+        self._inbox = inbox
+
+    def assign(self, leases: Sequence[Lease]) -> None:
+        self._inbox.assign([_assignment(lease) for lease in leases])
+
+    def cancel(self, runs: Sequence[Run], grace_seconds: float) -> None:
+        self._inbox.cancel([worker.CancelOrder(token_of(run), "", grace_seconds) for run in runs])
+
+    def lose(self, runs: Sequence[Run]) -> None:
+        self._inbox.lose([token_of(run) for run in runs])
+
+    def drain(self, reason: str) -> None:
+        self._inbox.drain(reason)
+
+
+def token_of(run: Run) -> int:
+    """Pack (key, fence) into the token that names the lease."""
+    key, fence = run
+    return fence << _KEY_BITS | key
+
+
+def run_of(token: bytes | int) -> Run:
+    """Unpack a token made by `token_of`."""
+    if isinstance(token, bytes):
+        raise TypeError("tokens of the direct transport are integers")
+    return token & _KEY_MASK, token >> _KEY_BITS
+
+
+def _assignment(lease: Lease) -> worker.Assignment:
+    bounds = [bound for bound in (lease.attempt_timeout_us, lease.expire_in_us) if bound is not None]
+    return worker.Assignment(
+        token_of((lease.key, lease.fence)),
+        lease.job_id,
+        lease.queue,
+        lease.type,
+        lease.attempt,
+        lease.max_attempts,
+        lease.fence,
+        None if lease.payload is None else Payload._make(lease.payload),
+        lease.headers,
+        lease.lease_us / SECOND_US,
+        max(0, min(bounds)) / SECOND_US if bounds else None,
+    )
+
+
+def _percent(percent: float | None) -> float | None:
+    if percent is None or percent != percent:  # noqa: PLR0124 - not a number is the only value unequal to itself
+        return None
+    return min(100.0, max(0.0, percent))
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else bounded(text, PROGRESS_MESSAGE_BYTES)

@@ -1,0 +1,1 @@
+DELETE FROM content WHERE id = 2 * :key + 1

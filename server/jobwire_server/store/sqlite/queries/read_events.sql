@@ -1,0 +1,2 @@
+-- The log after a revision, in order. Index: rowid.
+SELECT * FROM event WHERE revision > :after ORDER BY revision LIMIT :limit

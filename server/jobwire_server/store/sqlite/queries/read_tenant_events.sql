@@ -1,0 +1,1 @@
+SELECT * FROM event WHERE revision > :after AND tenant = :tenant ORDER BY revision LIMIT :limit

@@ -1,0 +1,193 @@
+"""Everything that only reads, on connections that can do nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+
+from jobwire_server.domain.errors import RevisionCompacted
+from jobwire_server.domain.job import Attempt, Content, Job, State
+from jobwire_server.store.base import JobEvent, JobPage, Lane, ListQuery, Position, StoreCounts
+from jobwire_server.store.sqlite.listing import create_bounds, list_statement
+from jobwire_server.store.sqlite.rows import (
+    CONTENT_COLUMNS,
+    JOB_COLUMNS,
+    content_of,
+    decode_error,
+    event_of,
+    job_of,
+    state_of,
+)
+
+EVENTS_PER_JOB_LIMIT = 100_000
+
+
+class Reader:
+    """One reading connection; used by one thread at a time. Every read is short, so that none pins the WAL."""
+
+    def __init__(self, connection: apsw.Connection, queries: Mapping[str, str], now_us: Callable[[], int]) -> None:
+        self._connection = connection
+        self._queries = queries
+        self._now_us = now_us
+        self._columns = f"{JOB_COLUMNS}, {CONTENT_COLUMNS}"
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def position(self) -> Position:
+        """See `Store.position`."""
+        with self._snapshot():
+            return self._position()
+
+    def get(self, tenant: str, job_ids: Sequence[str], full: bool) -> list[Job | None]:
+        """See `Store.get`."""
+        columns = self._columns if full else JOB_COLUMNS
+        listed = ", ".join(f"job.{column.strip()}" for column in columns.split(","))
+        statement = f"SELECT {listed} FROM json_each(?) AS r CROSS JOIN job ON job.tenant = ? AND job.id = r.value"  # noqa: S608
+        found: dict[str, Job] = {}
+        with self._snapshot():
+            for row in self._rows(statement, (json.dumps(list(job_ids)), tenant)):
+                job = self._job(row, full=full)
+                found[job.job_id] = job
+        return [found.get(job_id) for job_id in job_ids]
+
+    def list_jobs(self, tenant: str, query: ListQuery) -> JobPage:
+        """See `Store.list_jobs`."""
+        with self._snapshot():
+            position = self._position()
+            low, high = create_bounds(self._connection, query.filter, query.before_key)
+            columns = self._columns if query.full else JOB_COLUMNS
+            statement, values = list_statement(tenant, query, columns, low=low, high=high)
+            jobs: list[Job] = []
+            size = 0
+            for row in self._connection.execute(statement, values):
+                job = self._job(row, full=query.full)
+                size += _content_size(job)
+                if jobs and (len(jobs) == query.limit or size > query.max_bytes):
+                    return JobPage(jobs, jobs[-1].key, position)
+                jobs.append(job)
+            return JobPage(jobs, None, position)
+
+    def events(self, after: int, limit: int, tenant: str | None, job_ids: Sequence[str]) -> list[JobEvent]:
+        """See `Store.events`."""
+        with self._snapshot():
+            if job_ids:
+                return self._events_of(tenant or "", job_ids, after, limit)
+            compacted = self._meta("compacted")
+            if after < compacted:
+                position = self._position()
+                raise RevisionCompacted(
+                    f"Events up to revision {compacted} are gone; the cursor stands at {after}: "
+                    "open the watch again with send_initial_state and without a cursor.",
+                    compacted_revision=compacted,
+                    current_revision=position.revision,
+                    epoch=position.epoch,
+                )
+            name = "read_events" if tenant is None else "read_tenant_events"
+            values = {"after": after, "limit": limit}
+            if tenant is not None:
+                return [event_of(row) for row in self._rows(self._queries[name], values | {"tenant": tenant})]
+            return [event_of(row) for row in self._rows(self._queries[name], values)]
+
+    def pending_lanes(self, types: Sequence[str]) -> list[Lane]:
+        """See `Store.pending_lanes`."""
+        wanted = frozenset(types)
+        lanes: list[Lane] = []
+        last = ("", "")
+        while True:
+            row = self._connection.execute(self._queries["next_lane"], {"queue": last[0], "type": last[1]}).fetchone()
+            if row is None:
+                return lanes
+            last = (row[0], row[1])
+            if row[1] in wanted:
+                lanes.append(Lane(*last))
+
+    def counts(self) -> StoreCounts:
+        """See `Store.counts`."""
+        with self._snapshot():
+            by_state: dict[State, int] = {}
+            for number, count in self._rows(self._queries["count_states"], ()):
+                state = state_of(number)
+                by_state[state] = by_state.get(state, 0) + count
+            leased = self._rows(self._queries["count_leased"], {"now": self._now_us()})[0][0]
+            return StoreCounts(by_state, leased)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("COMMIT")
+
+    def _rows(self, statement: str, values: Sequence[object] | Mapping[str, object]) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, values).fetchall()
+
+    def _meta(self, name: str) -> Any:
+        return self._rows("SELECT value FROM meta WHERE name = ?", (name,))[0][0]
+
+    def _position(self) -> Position:
+        compacted = self._meta("compacted")
+        newest = self._rows("SELECT max(revision) FROM event", ())[0][0]
+        return Position(self._meta("epoch"), max(newest or 0, compacted), compacted)
+
+    def _job(self, row: tuple[Any, ...], *, full: bool) -> Job:
+        if not full:
+            return job_of(row, payload=None, result=None, attempts=())
+        plain, (p_form, p_type, p_enc, p_size, p_data, r_form, r_type, r_enc, r_size, r_data) = row[:-10], row[-10:]
+        key = row[0]
+        payload = content_of(p_form, p_type, p_enc, self._data(2 * key, p_form, p_size, p_data))
+        result = content_of(r_form, r_type, r_enc, self._data(2 * key + 1, r_form, r_size, r_data))
+        job = job_of(plain, payload=payload, result=result, attempts=())
+        return job_of(plain, payload=payload, result=result, attempts=self._attempts(job))
+
+    def _data(self, content_id: int, form: int | None, size: int, inline: bytes | None) -> bytes:
+        if form is None or inline is not None or size == 0:
+            return inline or b""
+        rows = self._rows(self._queries["read_content"], {"id": content_id})
+        return bytes(rows[0][0])
+
+    def _attempts(self, job: Job) -> tuple[Attempt, ...]:
+        """The attempts that ended badly, and the running or successful one, newest last."""
+        rows = self._rows(
+            "SELECT number, worker_id, start_us, finish_us, error FROM attempt WHERE key = ? ORDER BY fence", (job.key,)
+        )
+        attempts = [
+            Attempt(
+                number=number, worker_id=worker, start_time_us=start, finish_time_us=finish, error=decode_error(error)
+            )
+            for number, worker, start, finish, error in rows
+        ]
+        status = job.status
+        if status.state in (State.PROCESSING, State.COMPLETED) and status.start_time_us is not None:
+            attempts.append(
+                Attempt(
+                    number=status.attempt,
+                    worker_id=status.worker_id,
+                    start_time_us=status.start_time_us,
+                    finish_time_us=status.finish_time_us,
+                )
+            )
+        return tuple(attempts)
+
+    def _events_of(self, tenant: str, job_ids: Sequence[str], after: int, limit: int) -> list[JobEvent]:
+        """Events of some jobs in revision order; jobs that were deleted are found by their DELETED rows' keys."""
+        rows = self._rows(
+            "SELECT e.* FROM json_each(?) AS r CROSS JOIN job ON job.tenant = ? AND job.id = r.value "
+            "CROSS JOIN event AS e ON e.key = job.key AND e.revision > ? ORDER BY e.revision LIMIT ?",
+            (json.dumps(list(job_ids)), tenant, after, limit),
+        )
+        return [event_of(row) for row in rows]
+
+
+def _content_size(job: Job) -> int:
+    size = 0
+    for content in (job.spec.payload, job.status.result):
+        if isinstance(content, Content):
+            size += len(content.data)
+    return size

@@ -1,0 +1,274 @@
+"""The submit verb: all submissions of a commit group at once.
+
+Refusals are found before anything is written (which keys were seen, which ids are taken), so that the inserts cannot
+fail for one job and take its neighbours along.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobwire_server.domain.errors import JobIdTaken, JobNotFound, JobwireError, QueueFull, RequestIdReused
+from jobwire_server.domain.job import DEFAULT_RETRY_POLICY, NewJob, State
+from jobwire_server.store.base import Lane, Submission, SubmitReceipt, Submitted
+from jobwire_server.store.sqlite.rows import encode_retry, state_of
+from jobwire_server.store.sqlite.transaction import Transaction
+from jobwire_server.store.sqlite.writer import Intent, store_full
+
+
+class _Seen:
+    """A request key that was used before: its fingerprint, jobs and batch."""
+
+    __slots__ = ("batch_id", "count", "fingerprint", "first", "first_key")
+
+    def __init__(self, fingerprint: bytes, first_key: int, count: int, batch_id: str, first: Submitted | None) -> None:
+        self.fingerprint = fingerprint
+        self.first_key = first_key
+        self.count = count
+        self.batch_id = batch_id
+        self.first = first
+        """The first job as it is now, None when it is gone."""
+
+
+class _Group:
+    """The rows to insert for one commit group, collected submission by submission."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.inline_limit = transaction.settings.inline_content_bytes
+        self.rows: list[list[Any]] = []
+        self.keys: list[list[Any]] = []
+        self.large: list[tuple[int, bytes]] = []
+        self.content: list[bytes] = []
+        self.content_size = 0
+        self.labelled = False
+        self.base = transaction.revision
+        self.seen: dict[tuple[str, str], _Seen] = {}
+        self.taken: set[tuple[str, str]] = set()
+
+    def next_key(self) -> int:
+        """Key of the next job that is added."""
+        return self.base + len(self.rows) + 1
+
+    def add(self, tenant: str, job: NewJob, batch_id: str) -> Submitted:
+        """Add a job whose refusal has been ruled out."""
+        transaction = self.transaction
+        now_us = transaction.now_us
+        due_us = job.schedule_time_us
+        if due_us is not None and due_us > now_us:
+            state = State.SCHEDULED
+            transaction.due_at(due_us)
+        else:
+            state = State.PENDING
+            due_us = now_us
+            transaction.pending.add(Lane(job.queue, job.type))
+        key = self.next_key()
+        form, size, offset, kind, encoding = self._place(key, job)
+        policy = job.retry_policy
+        row: list[Any] = [
+            tenant, job.job_id, state, DEFAULT_RETRY_POLICY.max_attempts if policy is None else policy.max_attempts,
+            job.queue, job.type, job.priority, due_us, form, size, offset, kind, int(job.id_chosen), batch_id or None,
+        ]  # fmt: skip
+        if _has_rare_fields(job) or encoding:
+            row += (
+                job.schedule_time_us, job.expire_time_us, job.attempt_timeout_us, job.retention_us,
+                encode_retry(policy), _json(job.labels), _json(job.headers), encoding,
+            )  # fmt: skip
+            self.labelled = self.labelled or bool(job.labels)
+        self.rows.append(row)
+        return Submitted(job.job_id, True, state, key)
+
+    def _place(self, key: int, job: NewJob) -> tuple[int | None, int, int | None, str | None, str | None]:
+        """Where the payload goes: (form, size, offset in the group's blob or None when it stands apart, types)."""
+        payload = job.payload
+        if payload is None:
+            return None, 0, None, None, None
+        data = payload.data
+        size = len(data)
+        offset: int | None = None
+        if size <= self.inline_limit:
+            offset = self.content_size + 1
+            self.content.append(data)
+            self.content_size += size
+        else:
+            self.large.append((2 * key, data))
+        return int(payload.is_text), size, offset, payload.content_type or None, payload.content_encoding or None
+
+    def remember(
+        self, tenant: str, request_id: str, fingerprint: bytes, first: Submitted, count: int, batch: str
+    ) -> None:
+        """Record a request key, also for the rest of this group."""
+        first_key = first.revision
+        self.keys.append([tenant, request_id, fingerprint.hex(), first_key, count, batch or None])
+        again = first._replace(created=False)
+        self.seen[tenant, request_id] = _Seen(fingerprint, first_key, count, batch, again)
+
+    def insert(self) -> None:
+        """Write everything that was collected: a statement per table, not per row."""
+        if not self.rows:
+            return
+        transaction = self.transaction
+        base = transaction.take_revisions(len(self.rows))
+        transaction.run(
+            "insert_jobs", base=base, now=transaction.now_us, rows=json.dumps(self.rows), content=b"".join(self.content)
+        )
+        if self.labelled:
+            transaction.run("insert_labels", base=base)
+        for content_id, data in self.large:
+            transaction.run("insert_content", id=content_id, data=data)
+        if self.keys:
+            transaction.run("insert_request_keys", rows=json.dumps(self.keys), now=transaction.now_us)
+        transaction.depth += len(self.rows)
+
+
+def submit(transaction: Transaction, intents: Sequence[Intent]) -> None:
+    """Apply the submissions of a group, in order of arrival."""
+    if transaction.full:
+        for intent in intents:
+            intent.answer = store_full()
+        return
+    group = _Group(transaction)
+    _look_up(group, [intent.argument for intent in intents])
+    for intent in intents:
+        submission: Submission = intent.argument
+        if not submission.atomic:
+            intent.answer = ([_submit_one(group, submission, job) for job in submission.jobs], "")
+            continue
+        try:
+            intent.answer = _submit_all(group, submission)
+        except JobwireError as error:
+            intent.answer = error
+    group.insert()
+    position = transaction.position()
+    for intent in intents:
+        if isinstance(intent.answer, tuple):
+            answers, batch_id = intent.answer
+            intent.answer = SubmitReceipt(answers, position, transaction.now_us, batch_id)
+
+
+def _look_up(group: _Group, submissions: Sequence[Submission]) -> None:
+    """Find the request keys that were seen before and the chosen ids that are taken: a statement for each question."""
+    requests = [(one.tenant, one.request_id) for one in submissions if one.request_id]
+    requests += [(one.tenant, job.request_id) for one in submissions for job in one.jobs if job.request_id]
+    chosen = [(one.tenant, job.job_id) for one in submissions for job in one.jobs if job.id_chosen]
+    if requests:
+        found = group.transaction.one("find_request_keys", rows=json.dumps(requests))
+        for index, fingerprint, first_key, count, batch_id, job_id, state, revision in json.loads(found):
+            first = None if job_id is None else Submitted(job_id, False, state_of(state), revision)
+            group.seen[requests[index]] = _Seen(bytes.fromhex(fingerprint), first_key, count, batch_id or "", first)
+    if chosen:
+        found = group.transaction.one("find_taken_ids", rows=json.dumps(chosen), now=group.transaction.now_us)
+        group.taken.update(chosen[index] for index in json.loads(found))
+
+
+def _submit_one(group: _Group, submission: Submission, job: NewJob) -> Submitted | JobwireError:
+    tenant = submission.tenant
+    if job.request_id:
+        seen = group.seen.get((tenant, job.request_id))
+        if seen is not None:
+            return _found_one(seen, job)
+    refusal = _refusal(group, tenant, job)
+    if refusal is not None:
+        return refusal
+    submitted = group.add(tenant, job, submission.batch_id)
+    if job.id_chosen:
+        group.taken.add((tenant, job.job_id))
+    if job.request_id:
+        group.remember(tenant, job.request_id, job.fingerprint, submitted, 1, submission.batch_id)
+    return submitted
+
+
+def _submit_all(group: _Group, submission: Submission) -> tuple[Sequence[Submitted], str]:
+    """All jobs or none: every refusal is raised before the first job is added."""
+    tenant = submission.tenant
+    if submission.request_id:
+        seen = group.seen.get((tenant, submission.request_id))
+        if seen is not None:
+            return _found_all(group, seen, submission), seen.batch_id
+    chosen: set[str] = set()
+    for job in submission.jobs:
+        refusal = _refusal(group, tenant, job, ahead=len(submission.jobs) - 1)
+        if refusal is None and job.id_chosen and job.job_id in chosen:
+            refusal = _taken(job.job_id)
+        if refusal is not None:
+            raise refusal
+        if job.id_chosen:
+            chosen.add(job.job_id)
+    answers = [group.add(tenant, job, submission.batch_id) for job in submission.jobs]
+    group.taken.update((tenant, job_id) for job_id in chosen)
+    if submission.request_id:
+        group.remember(
+            tenant, submission.request_id, submission.fingerprint, answers[0], len(answers), submission.batch_id
+        )
+    return answers, submission.batch_id
+
+
+def _found_one(seen: _Seen, job: NewJob) -> Submitted | JobwireError:
+    if seen.fingerprint != job.fingerprint:
+        return _reused(job.request_id)
+    return seen.first or _gone(job.request_id)
+
+
+def _found_all(group: _Group, seen: _Seen, submission: Submission) -> Sequence[Submitted]:
+    if seen.fingerprint != submission.fingerprint:
+        raise _reused(submission.request_id)
+    if seen.first_key > group.base:
+        # The first call stands in this very group: its jobs are not in the table yet.
+        rows = group.rows[seen.first_key - group.base - 1 :][: seen.count]
+        return [Submitted(row[1], False, row[2], seen.first_key + index) for index, row in enumerate(rows)]
+    found = group.transaction.one("find_key_range", first=seen.first_key, last=seen.first_key + seen.count - 1)
+    jobs = [Submitted(job_id, False, state_of(state), revision) for job_id, state, revision in json.loads(found)]
+    if len(jobs) < seen.count:
+        raise _gone(submission.request_id)
+    return jobs
+
+
+def _refusal(group: _Group, tenant: str, job: NewJob, *, ahead: int = 0) -> JobwireError | None:
+    if job.id_chosen and (tenant, job.job_id) in group.taken:
+        return _taken(job.job_id)
+    bound = group.transaction.settings.max_depth
+    if bound and group.transaction.depth + len(group.rows) + ahead >= bound:
+        return QueueFull(
+            f"The service holds {bound} unfinished jobs, as many as it may: try again when some have finished.",
+            retry_after_us=1_000_000,
+            limit=bound,
+        )
+    return None
+
+
+def _taken(job_id: str) -> JobIdTaken:
+    return JobIdTaken(
+        f"The job id {job_id!r} is taken, or was within the last 30 days: choose another.", existing_job_id=job_id
+    )
+
+
+def _reused(request_id: str) -> RequestIdReused:
+    return RequestIdReused(
+        f"The request_id {request_id!r} was used before with other content: use a new one for a new request.",
+        request_id=request_id,
+    )
+
+
+def _gone(request_id: str) -> JobNotFound:
+    return JobNotFound(
+        f"The request_id {request_id!r} created its job before, and the job has been deleted since.",
+        request_id=request_id,
+    )
+
+
+def _has_rare_fields(job: NewJob) -> bool:
+    return bool(
+        job.labels
+        or job.headers
+        or job.retry_policy is not None
+        or job.schedule_time_us is not None
+        or job.expire_time_us is not None
+        or job.attempt_timeout_us is not None
+        or job.retention_us is not None
+    )
+
+
+def _json(mapping: Mapping[str, str] | None) -> str | None:
+    return json.dumps(dict(mapping), ensure_ascii=False) if mapping else None

@@ -1,0 +1,255 @@
+"""The one thread that writes: takes all intents that queued up while the last commit was syncing, applies them as one
+transaction, and answers each caller after the commit (group commit, design decision 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any, Final
+
+import apsw
+
+from jobwire_server.domain.errors import JobwireError, StoreFull, StoreUnavailable, TooManyRequests
+from jobwire_server.kernel.failpoint import Failpoint
+from jobwire_server.store.base import CommitNotice
+from jobwire_server.store.sqlite.reserve import Reserve
+from jobwire_server.store.sqlite.settings import SqliteSettings
+from jobwire_server.store.sqlite.transaction import Transaction, WriterState
+
+_STOP: Final = None
+FATAL_ERRORS: Final = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
+
+
+class Rank(IntEnum):
+    """Order of service inside a group."""
+
+    OUTCOME = 0
+    LEASE = 1
+    SUBMIT = 2
+    SWEEP = 3
+
+
+class Intent:
+    """What one caller wants written, and where its answer goes."""
+
+    __slots__ = ("answer", "apply", "argument", "bytes", "future", "rank", "rows")
+
+    def __init__(
+        self,
+        rank: Rank,
+        apply: Callable[[Transaction, Sequence[Intent]], None],
+        argument: Any,
+        future: asyncio.Future[Any],
+        *,
+        rows: int = 1,
+        size: int = 0,
+    ) -> None:
+        self.rank = rank
+        self.apply = apply
+        """Applies all intents of a group that share this function; sets each one's `answer`."""
+        self.argument = argument
+        self.future = future
+        self.rows = rows
+        self.bytes = size
+        self.answer: Any = None
+        """The result, or an exception to raise: set inside the transaction, handed over after the commit."""
+
+
+class Writer:
+    """Owns the writing connection and its thread; `submit` and `stop` are called on the event loop."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        state: WriterState,
+        *,
+        settings: SqliteSettings,
+        failpoint: Failpoint,
+        reserve: Reserve,
+        on_notice: Callable[[CommitNotice], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._connection = connection
+        self._state = state
+        self._settings = settings
+        self._failpoint = failpoint
+        self._reserve = reserve
+        self._on_notice = on_notice
+        self._on_fatal = on_fatal
+        self._inbox: queue.SimpleQueue[Intent | None] = queue.SimpleQueue()
+        self._waiting: list[Intent] = []
+        self._queued_bytes = 0
+        self._broken: BaseException | None = None
+        self._stopping = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="jobwire-writer", daemon=True)
+        self._thread.start()
+
+    # --- on the event loop ----------------------------------------------------------------------------------------
+
+    def submit(self, intent: Intent) -> None:
+        """Queue an intent; its future is resolved after its commit. Raises when the queue is over its bound."""
+        if self._broken is not None or self._stopping:
+            raise StoreUnavailable(f"The store is closed: {self._broken or 'the server is stopping'}.")
+        if self._queued_bytes + intent.bytes > self._settings.max_queued_bytes:
+            raise TooManyRequests("Too much is queued in front of the store: slow down.", retry_after_us=200_000)
+        self._queued_bytes += intent.bytes
+        self._inbox.put(intent)
+
+    async def stop(self) -> None:
+        """Finish what is queued and end the thread."""
+        if not self._stopping:
+            self._stopping = True
+            self._inbox.put(_STOP)
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    def _deliver(self, group: Sequence[Intent], notice: CommitNotice | None) -> None:
+        for intent in group:
+            self._queued_bytes -= intent.bytes
+            if intent.future.done():
+                continue  # the caller went away; what it asked for is done all the same
+            if isinstance(intent.answer, BaseException):
+                intent.future.set_exception(intent.answer)
+            else:
+                intent.future.set_result(intent.answer)
+        if notice is not None:
+            self._on_notice(notice)
+
+    # --- in the thread --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        running = True
+        while running or self._waiting:
+            if running:
+                running = self._collect()
+            group = self._next_group()
+            if group:
+                self._write(group)
+        self._connection.close()
+
+    def _collect(self) -> bool:
+        """Take everything that has queued up; wait for one only when nothing is left over. False = stop."""
+        inbox = self._inbox
+        if not self._waiting:
+            first = inbox.get()
+            if first is None:
+                return False
+            self._waiting.append(first)
+        while True:
+            try:
+                intent = inbox.get_nowait()
+            except queue.Empty:
+                return True
+            if intent is None:
+                return False
+            self._waiting.append(intent)
+
+    def _next_group(self) -> list[Intent]:
+        """As many waiting intents as one transaction may hold, by rank, then in order of arrival."""
+        waiting = self._waiting
+        waiting.sort(key=lambda intent: intent.rank)
+        rows = size = 0
+        for count, intent in enumerate(waiting):
+            rows += intent.rows
+            size += intent.bytes
+            if count and (rows > self._settings.max_group_rows or size > self._settings.max_group_bytes):
+                self._waiting = waiting[count:]
+                return waiting[:count]
+        self._waiting = []
+        return waiting
+
+    def _write(self, group: list[Intent]) -> None:
+        if self._broken is not None:
+            self._refuse(group, StoreUnavailable(f"The store failed: {self._broken}."))
+            return
+        if self._state.full and self._reserve.acquire():
+            self._state.full = False
+        try:
+            notice = self._commit(group)
+        except apsw.FullError:
+            self._write_on_full_disk(group)
+            return
+        except FATAL_ERRORS as error:
+            self._fail(group, error)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to one intent: find out which
+            if len(group) > 1:
+                self._write_one_by_one(group)
+            else:
+                self._refuse(group, _translated(error))
+            return
+        self._answer(group, notice)
+
+    def _commit(self, group: Sequence[Intent]) -> CommitNotice | None:
+        """One transaction for the group; nothing is answered before it is durable."""
+        transaction = self._state.begin(self._connection)
+        try:
+            self._failpoint("group.after_begin")
+            for apply, intents in _by_verb(group):
+                apply(transaction, intents)
+            self._failpoint("group.before_commit")
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self._failpoint("group.after_commit")
+        return self._state.committed(transaction)
+
+    def _write_one_by_one(self, group: Sequence[Intent]) -> None:
+        for intent in group:
+            intent.answer = None
+            self._write([intent])
+
+    def _write_on_full_disk(self, group: list[Intent]) -> None:
+        """New work is refused; what lets running jobs finish may use the reserve."""
+        released = self._reserve.release()
+        self._state.full = True
+        entering = [intent for intent in group if intent.rank == Rank.SUBMIT]
+        others = [intent for intent in group if intent.rank != Rank.SUBMIT]
+        self._refuse(entering, store_full())
+        if others and (entering or released):
+            self._write(others)
+        elif len(others) > 1:
+            self._write_one_by_one(others)
+        else:
+            self._refuse(others, StoreUnavailable("The disk is full: free space.", retry_after_us=1_000_000))
+
+    def _fail(self, group: Sequence[Intent], error: BaseException) -> None:
+        """Fail-stop: after an I/O error nobody can tell what the disk holds, so no success is acknowledged any more."""
+        self._broken = error
+        self._refuse(group, StoreUnavailable(f"The store failed: {error}."))
+        self._loop.call_soon_threadsafe(self._on_fatal, error)
+
+    def _refuse(self, group: Sequence[Intent], error: BaseException) -> None:
+        for intent in group:
+            intent.answer = error
+        if group:
+            self._answer(group, None)
+
+    def _answer(self, group: Sequence[Intent], notice: CommitNotice | None) -> None:
+        self._failpoint("submit.before_reply")
+        self._loop.call_soon_threadsafe(self._deliver, group, notice)
+
+
+def store_full() -> StoreFull:
+    """The refusal of new work while the disk is full."""
+    return StoreFull("The disk is full: free space, or try later.", retry_after_us=5_000_000)
+
+
+def _translated(error: Exception) -> BaseException:
+    if isinstance(error, JobwireError):
+        return error
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return StoreUnavailable("The store is busy: another program holds its file.", retry_after_us=100_000)
+    return error
+
+
+def _by_verb(group: Sequence[Intent]) -> list[tuple[Callable[[Transaction, Sequence[Intent]], None], list[Intent]]]:
+    verbs: dict[Callable[[Transaction, Sequence[Intent]], None], list[Intent]] = {}
+    for intent in group:
+        verbs.setdefault(intent.apply, []).append(intent)
+    return list(verbs.items())

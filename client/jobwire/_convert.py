@@ -238,7 +238,7 @@ def filter_message(conditions: JobFilter) -> job_pb2.JobFilter:
     return job_pb2.JobFilter(
         queues=conditions.queues,
         types=conditions.types,
-        states=[_STATE_NUMBERS[JobState(state)] for state in conditions.states],
+        states=[_STATE_NUMBERS[state] for state in conditions.states],
         labels=conditions.labels,
         batch_id=conditions.batch_id,
         create_time_min=timestamp(minimum) if minimum is not None else None,

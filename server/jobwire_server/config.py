@@ -361,7 +361,8 @@ def _read_flag(value: Any) -> bool:
             return True
         case "0" | "false" | "no" | "off":
             return False
-    raise ValueError(f"{value!r} is neither true nor false")
+        case _:
+            raise ValueError(f"{value!r} is neither true nor false")
 
 
 def _read_count(value: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -77,13 +78,13 @@ def _bug(error: Exception) -> CliError:
 
 def _report(fault: CliError, invocation: Invocation, given: list[str]) -> None:
     if _machine_output(invocation, given):
-        print(json.dumps(fault.as_document(), ensure_ascii=False), file=invocation.stderr)  # noqa: T201
+        print(json.dumps(fault.as_document(), ensure_ascii=False), file=invocation.stderr)
         return
     text = fault.as_text()
     if invocation.coloured(invocation.stderr):
         head, _, rest = text.partition("]")
         text = click.style(head + "]", fg="red", bold=True) + rest
-    print(text, file=invocation.stderr)  # noqa: T201
+    print(text, file=invocation.stderr)
 
 
 def _machine_output(invocation: Invocation, given: list[str]) -> bool:
@@ -92,5 +93,7 @@ def _machine_output(invocation: Invocation, given: list[str]) -> bool:
         return invocation.output.for_machines
     names = [str(value) for value in Output if value.for_machines]
     joined = {f"{flag}{name}" for name in names for flag in ("-o", "--output=")}
-    pairs = zip(given, given[1:], strict=False)
-    return bool(joined.intersection(given)) or any(flag in {"-o", "--output"} and value in names for flag, value in pairs)
+    pairs = itertools.pairwise(given)
+    return bool(joined.intersection(given)) or any(
+        flag in {"-o", "--output"} and value in names for flag, value in pairs
+    )

@@ -40,7 +40,10 @@ LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = {
     "JOB_EXPIRED": (ExitCode.JOB_STOPPED, "The job ended EXPIRED."),
     "JOB_DELETED": (ExitCode.NOT_FOUND, "The job was deleted while it was watched."),
     "WAIT_TIMEOUT": (ExitCode.WAIT_TIMEOUT, "The time to wait is over; the job goes on."),
-    "CONDITION_IMPOSSIBLE": (ExitCode.CONFLICT, "The job ended, and so will never be in the state that was waited for."),
+    "CONDITION_IMPOSSIBLE": (
+        ExitCode.CONFLICT,
+        "The job ended, and so will never be in the state that was waited for.",
+    ),
     "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
     "NO_ANSWER": (ExitCode.UNREACHABLE, "The server took the call but did not answer in time."),
     "PARTIAL": (ExitCode.PARTIAL, "Some of several jobs were refused; each is named on stderr."),

@@ -76,4 +76,3 @@ def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Comm
         return click.command(name, cls=Command, **attributes)(click.pass_obj(function))
 
     return decorate
-

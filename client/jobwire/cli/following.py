@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import random  # noqa: TID251 - jitter of reconnects; a parameter of Follower
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -54,8 +54,8 @@ def _monotonic() -> float:
 class Follower:
     """One logical watch over as many streams as it takes.
 
-    Yields every event once per job and revision, PROGRESS and DELETED as they come. A lost place in the log (compaction,
-    another store) is answered by a new initial state. Ends when the server ends the stream with OK.
+    Yields every event once per job and revision, PROGRESS and DELETED as they come. A lost place in the log
+    (compaction, another store) is answered by a new initial state. Ends when the server ends the stream with OK.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Follower:
         *,
         deadline: Deadline,
         on_cut: Callable[[str], None],
-        chance: Callable[[], float] = random.random,  # noqa: TID251 - jitter of reconnects
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._server = server
         self._request = request

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
@@ -22,7 +21,7 @@ def document_of(message: Message) -> dict[str, Any]:
     return {field.name: _value(message, field, given.get(field.name)) for field in message.DESCRIPTOR.fields}
 
 
-def _value(message: Message, field: FieldDescriptor, mapped: Any) -> Any:
+def _value(message: Message, field: Any, mapped: Any) -> Any:
     if mapped is None or field.message_type is None or field.message_type.full_name.startswith(_WELL_KNOWN):
         return mapped
     if field.message_type.GetOptions().map_entry:
@@ -87,17 +86,17 @@ class Printer:
     def many(self, key: str, *, tail: Callable[[], Mapping[str, Any]] = dict) -> Iterator[Many]:
         """Write many messages as they come. `json`: one object with the list under `key`, then what `tail` adds.
 
-        The document is closed on every way out, Ctrl+C and errors included, so that it always parses.
+        A document that was begun is closed on every way out, Ctrl+C and errors included, so that it always parses; an
+        error before the first element leaves stdout empty.
         """
-        writer = Many(self)
-        if self.output is Output.JSON:
-            self._part('{"' + key + '": [')
+        writer = Many(self, key)
         try:
             yield writer
-        finally:
-            if self.output is Output.JSON:
-                rest = "".join(f', "{name}": {compact(value)}' for name, value in tail().items())
-                self.line(("\n]" if writer.count else "]") + rest + "}")
+        except BaseException:
+            if writer.count:
+                writer.close(tail())
+            raise
+        writer.close(tail())
 
     def rows(self, rows: Iterable[str]) -> None:
         """Write a table that people read; nothing in any other format."""
@@ -105,7 +104,8 @@ class Printer:
             for row in rows:
                 self.line(row)
 
-    def _part(self, text: str) -> None:
+    def part(self, text: str) -> None:
+        """Write a part of a line."""
         self._invocation.stdout.write(text)
         self._invocation.stdout.flush()
 
@@ -118,21 +118,42 @@ class Printer:
 class Many:
     """Writer of `Printer.many`."""
 
-    def __init__(self, printer: Printer) -> None:
+    def __init__(self, printer: Printer, key: str) -> None:
         self._printer = printer
-        self._seen_ids: set[str] = set()
+        self._opening = f'{{"{key}": ['
         self.count = 0
 
-    def add(self, message: Message, *, identifier: str, text: Callable[[], str | None] | None = None) -> None:
-        """Write one element. Without `text` people see nothing of it here (their table is written at the end)."""
+    def add(self, message: Message, *, identifier: str, text: Callable[[], str | None] = lambda: None) -> None:
+        """Write one element; `text` makes what people see, None = nothing (a table at the end, perhaps)."""
+        if self._printer.output is Output.JSON:
+            self._element(document_of(message))
+        else:
+            self._printer.one(message, identifier=identifier, text=text)
+        self.count += 1
+
+    def add_id(self, identifier: str, *, text: str) -> None:
+        """Write an element that is but an id."""
         match self._printer.output:
             case Output.JSON:
-                self._printer._part(("," if self.count else "") + "\n  " + compact(document_of(message)))
-            case Output.TABLE if text is None:
+                self._element(identifier)
+            case Output.JSONL:
+                self._printer.line(compact({"job_id": identifier}))
+            case Output.ID:
+                self._printer.line(identifier)
+            case Output.TABLE:
+                self._printer.line(text)
+            case Output.NONE:
                 pass
-            case _:
-                self._printer.one(message, identifier=identifier, text=text or (lambda: None))
         self.count += 1
+
+    def close(self, tail: Mapping[str, Any]) -> None:
+        """End the document."""
+        if self._printer.output is Output.JSON:
+            rest = "".join(f', "{name}": {compact(value)}' for name, value in tail.items())
+            self._printer.line(("\n]" if self.count else self._opening + "]") + rest + "}")
+
+    def _element(self, document: Any) -> None:
+        self._printer.part(("," if self.count else self._opening) + "\n  " + compact(document))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import click
 
+
 def parse_duration(text: str) -> timedelta:
     """Read `90s`, `5m`, `1h30m`, `7d`, `250ms`. Raises ValueError with the rule."""
     # Imported here: help pages need no SDK.
@@ -52,7 +53,7 @@ class Backoff(NamedTuple):
     longest: timedelta | None
 
 
-class _Parsed(click.ParamType):
+class _Parsed(click.ParamType[Any]):
     """A value read by one of the functions above."""
 
     def __init__(self, name: str, parse: Any) -> None:
@@ -81,3 +82,20 @@ DURATION = _Parsed("duration", parse_duration)
 MOMENT = _Parsed("time", parse_moment)
 BACKOFF = _Parsed("backoff", parse_backoff)
 PAIR = _Parsed("key=value", parse_pair)
+
+
+class ParsedState(click.ParamType[Any]):
+    """One state, or several with commas, as contract numbers."""
+
+    name = "state"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click.ParamType."""
+        from jobwire.cli.words import state_named  # noqa: PLC0415 - help pages need no protobuf
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(state_named(word) for word in value.split(","))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from jobwire.cli.invocation import Invocation
 from jobwire.cli.words import (
@@ -157,7 +157,7 @@ class Live(Silence):
         assert self._progress is not None
         known = status.HasField("progress_percent")
         running = status.state == job_pb2.JOB_STATE_PROCESSING
-        fields = {
+        fields: dict[str, Any] = {
             "colour": colour_of(status.state),
             "attempt": f"attempt {status.attempt}/{status.max_attempts}" if running else "",
             "percent": f"{status.progress_percent:3.0f} %" if known and running else "",

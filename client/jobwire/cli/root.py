@@ -63,11 +63,11 @@ class LazyGroup(click.Group):
         self._entries = entries
         self._plugins = plugins
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click asks
         """Name the commands: plug-ins first (a server comes before its clients), then the table's."""
         return [*(name for name in self._plugin_names() if name not in self._entries), *self._entries]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click asks
         """Import a command; None when there is none of that name."""
         if (entry := self._entries.get(cmd_name)) is not None:
             module, _, attribute = entry.location.partition(":")

@@ -25,8 +25,8 @@ from jobwire.v1 import (
     job_service_pb2_grpc,
 )
 
-_Request = TypeVar("_Request", contravariant=True)
-_Response = TypeVar("_Response", covariant=True)
+_Request_contra = TypeVar("_Request_contra", contravariant=True)
+_Response_co = TypeVar("_Response_co", covariant=True)
 
 _LOOPBACK_KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
 _OPTIONS = [
@@ -42,8 +42,8 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
-class _Unary(Protocol[_Request, _Response]):
-    def __call__(self, request: _Request, /, *, timeout: float | None = None) -> _Response: ...
+class _Unary(Protocol[_Request_contra, _Response_co]):
+    def __call__(self, request: _Request_contra, /, *, timeout: float | None = None) -> _Response_co: ...
 
 
 class Refused(Exception):
@@ -102,8 +102,12 @@ class Server:
         self._channel.close()
 
     def call(
-        self, method: _Unary[_Request, _Response], request: _Request, *, extra: timedelta = timedelta(0)
-    ) -> _Response:
+        self,
+        method: _Unary[_Request_contra, _Response_co],
+        request: _Request_contra,
+        *,
+        extra: timedelta = timedelta(0),
+    ) -> _Response_co:
         """Make one call. A server that says it is not ready yet is asked again until the deadline (`--timeout`).
 
         `extra`: time that the call itself asks the server to wait (a long poll).
@@ -114,8 +118,12 @@ class Server:
             raise self.fault(refusal) from refusal
 
     def attempt(
-        self, method: _Unary[_Request, _Response], request: _Request, *, extra: timedelta = timedelta(0)
-    ) -> _Response:
+        self,
+        method: _Unary[_Request_contra, _Response_co],
+        request: _Request_contra,
+        *,
+        extra: timedelta = timedelta(0),
+    ) -> _Response_co:
         """Like `call`, but raises Refused: for callers that know an answer to a refusal."""
         pause, waited = _FIRST_PAUSE_SECONDS, 0.0
         while True:
@@ -132,7 +140,7 @@ class Server:
         """Ask the server about itself."""
         return self.call(self.admin.GetServerInfo, admin_service_pb2.GetServerInfoRequest()).server_info
 
-    def job(self, job_id: str, *, view: job_pb2.JobView.ValueType = job_pb2.JOB_VIEW_FULL) -> job_pb2.Job:
+    def job(self, job_id: str, *, view: job_pb2.JobView = job_pb2.JOB_VIEW_FULL) -> job_pb2.Job:
         """Read one job."""
         return self.call(self.jobs.GetJob, job_service_pb2.GetJobRequest(job_id=job_id, view=view)).job
 

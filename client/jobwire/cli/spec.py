@@ -144,16 +144,14 @@ _PAIRS = {"labels", "headers"}
 LINE_FIELDS = ("type", "payload", *sorted({*_TEXT, *_READERS, *_NUMBERS, *_PAIRS}))
 
 
-def request_of_line(
-    line: str, *, job_type: str | None, flags: SubmitFlags, now_seconds: float
-) -> pb.SubmitJobRequest:
+def request_of_line(line: str, *, job_type: str | None, flags: SubmitFlags, now_seconds: float) -> pb.SubmitJobRequest:
     """Build the request of one line: a JSON object whose fields win over the flags.
 
     Raises ValueError with what is wrong, for a sentence that names the line.
     """
     document = json.loads(line)
     if not isinstance(document, dict):
-        raise ValueError("it is not a JSON object")
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - of text, not of an argument
     unknown = sorted(set(document) - set(LINE_FIELDS))
     if unknown:
         raise ValueError(f"unknown field {unknown[0]!r}: a line may have {', '.join(LINE_FIELDS)}")

@@ -43,12 +43,12 @@ TERMINAL = frozenset({
 def state_word(state: int) -> str:
     """Short name of a state; a number that this version does not know stays a number."""
     try:
-        return job_pb2.JobState.Name(job_pb2.JobState.ValueType(state)).removeprefix(_PREFIX)
+        return job_pb2.JobState.Name(state).removeprefix(_PREFIX)
     except ValueError:
         return f"STATE_{state}"
 
 
-def state_named(word: str) -> job_pb2.JobState.ValueType:
+def state_named(word: str) -> job_pb2.JobState:
     """Read a state as people write it, in any case. Raises ValueError with the choice."""
     name = word.strip().upper().removeprefix(_PREFIX)
     if name not in _LOOKS:
@@ -69,9 +69,10 @@ def colour_of(state: int) -> str:
     return look.colour if look else "white"
 
 
-def paint(text: str, state: int, *, coloured: bool) -> str:
-    """Colour a text as its state, if colours are on."""
-    return click.style(text, fg=colour_of(state)) if coloured else text
+def painted(line: str, state: int) -> str:
+    """Colour the badge that a line begins with."""
+    words = badge(state)
+    return click.style(words, fg=colour_of(state)) + line.removeprefix(words)
 
 
 def moment_text(moment: Timestamp) -> str:

@@ -168,6 +168,13 @@ class Transport(Protocol):
         """Record outcomes, each on its own; answers in order, after the commit. Raises ConnectionError when nothing
         is known of them: send them again."""
 
+    async def abandon(self, tokens: Sequence[bytes | int]) -> None:
+        """These attempts died without an outcome (the process of the handler is gone): end their leases now, as lost.
+
+        Counts as a lost lease, with all that follows from it; a lease that is over already is passed by. Raises
+        ConnectionError when nothing is known of it: call it again.
+        """
+
     async def update(self, updates: Sequence[LeaseUpdate]) -> Sequence[LeaseState]:
         """Heartbeat and progress; answers in order."""
 

@@ -13,7 +13,7 @@ from jobwire_server.dispatch.session import Beat, Run, WorkerSession
 from jobwire_server.domain.errors import JobwireError
 from jobwire_server.domain.job import SECOND_US, Content, JobError
 from jobwire_server.domain.limits import DEFAULT_LIMITS, Limits
-from jobwire_server.domain.outcome import Failed, Outcome, Released, Snoozed, Stopped, Succeeded
+from jobwire_server.domain.outcome import Failed, LeaseLost, Outcome, Released, Snoozed, Stopped, Succeeded
 from jobwire_server.store.base import Lease, Owner, Report, ReportCode, Transport
 
 ERROR_MESSAGE_BYTES: Final = 4 << 10
@@ -61,6 +61,13 @@ class DirectTransport:
         acks.update((token, worker.Ack(token, worker.AckCode.INVALID, text)) for token, text in invalid.items())
         return [acks[report.token] for report in reports]
 
+    async def abandon(self, tokens: Sequence[bytes | int]) -> None:
+        """See `Transport`."""
+        try:
+            await self._opened.report([Report(*run_of(token), LeaseLost()) for token in tokens])
+        except JobwireError as error:
+            raise ConnectionError(error.message) from error
+
     async def update(self, updates: Sequence[worker.LeaseUpdate]) -> Sequence[worker.LeaseState]:
         """See `Transport`."""
         beats = [
@@ -72,9 +79,7 @@ class DirectTransport:
         except JobwireError as error:
             raise ConnectionError(error.message) from error
         return [
-            worker.LeaseState(
-                update.token, state.valid, state.cancel_requested, max(0, state.remaining_us) / SECOND_US
-            )
+            worker.LeaseState(update.token, state.valid, state.cancel_requested, max(0, state.remaining_us) / SECOND_US)
             for update, state in zip(updates, states, strict=True)
         ]
 

@@ -1,0 +1,64 @@
+"""P7: P1 with 1,000 idle watchers open, and what a watcher costs in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from statistics import median
+
+import grpc
+
+from bench.figure import Figure
+from bench.load import SUBMIT, submit_request, unary_rate
+from bench.server import Running, serving
+from jobwire.v1 import job_service_pb2
+from jobwire.v1.job_service_pb2_grpc import JobServiceStub
+
+WATCHERS = 1_000
+CHANNELS = 10
+ROUNDS = 3
+SECONDS = 3.0
+
+
+def measure(folder: Path, _canary: float) -> Figure:
+    """Alternate rounds with and without the watchers, which wait for a type that nobody submits."""
+    with serving(folder) as server:
+        ratios, memory = asyncio.run(_compare(server))
+    value = round(median(ratios), 2)
+    per_watcher = max(memory)
+    return Figure(
+        value=value,
+        unit="x the rate without watchers",
+        reach="at least 0.80 x, at most 64 KiB a watcher",
+        reached=value >= 0.80 and per_watcher <= 64,
+        method=f"{WATCHERS} WatchJobs streams over {CHANNELS} connections, {ROUNDS} alternating rounds of {SECONDS} s",
+        details=[f"ratios {[round(one, 2) for one in ratios]}; {per_watcher:.1f} KiB resident a watcher"],
+    )
+
+
+async def _compare(server: Running) -> tuple[list[float], list[float]]:
+    ratios, memory = [], []
+    await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=1)
+    for _ in range(ROUNDS):
+        alone = await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=SECONDS)
+        before = server.rss_mib()
+        async with contextlib.AsyncExitStack() as stack:
+            await _open_watchers(server.address, stack)
+            memory.append((server.rss_mib() - before) * 1024 / WATCHERS)
+            watched = await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=SECONDS)
+        ratios.append(watched / alone)
+    return ratios, memory
+
+
+async def _open_watchers(address: str, stack: contextlib.AsyncExitStack) -> None:
+    request = job_service_pb2.WatchJobsRequest()
+    request.filter.types.append("bench.nobody")
+    for number in range(CHANNELS):
+        options = [("bench.channel", number)]
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
+        stub = JobServiceStub(channel)
+        for _ in range(WATCHERS // CHANNELS):
+            call = stub.WatchJobs(request)
+            stack.callback(call.cancel)
+            await call.read()

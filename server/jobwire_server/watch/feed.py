@@ -1,0 +1,347 @@
+"""The watch of many jobs: a cursor on the log, with the six guarantees of the contract.
+
+A feed is *live* when it has seen everything the tail has: then it stands in the index, and only events that match it
+touch it. It is *behind* when it has just started, or was too slow for its bound: then it reads the log by itself,
+page by page, out of the shared ring where that reaches back far enough, else out of the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from jobwire_server.domain.errors import RevisionCompacted, RevisionInFuture, StoreEpochChanged, Unavailable
+from jobwire_server.domain.job import TERMINAL_STATES, Job
+from jobwire_server.store.base import EventKind, JobEvent, Position
+from jobwire_server.watch.index import Interest, ProgressNote
+from jobwire_server.watch.requests import Batch, Cursor, Detail, JobsWatch
+from jobwire_server.watch.ring import Entry
+from jobwire_server.watch.snapshot import initial_pages
+
+if TYPE_CHECKING:
+    from jobwire_server.watch.hub import WatchHub
+
+MAX_PENDING: Final = 128
+"""Matching events a live feed keeps before it counts as behind."""
+MAX_PROGRESS: Final = 1000
+_SCAN_LIMIT: Final = 1000
+_BATCH_EVENTS: Final = {Detail.NONE: 500, Detail.BASIC: 100, Detail.FULL: 4}
+"""Events handed out at once; few where each may bring megabytes of payload."""
+
+
+class JobsFeed:
+    """One watch of many jobs. Iterate `batches()` once; it unregisters itself at its end."""
+
+    def __init__(self, hub: WatchHub, watch: JobsWatch) -> None:
+        self._hub = hub
+        self._watch = watch
+        self._interest = Interest(watch.tenant, watch.filter)
+        self._ids = frozenset(watch.job_ids)
+        self._wake = asyncio.Event()
+        self._live = False
+        self._pending: dict[int | str, Entry] = {}
+        self._progress: dict[str, None] = {}
+        self._progress_at = 0.0
+        self._bookmark_at = 0.0
+        self._ending: Unavailable | None = None
+        self._epoch = ""
+        self._revision = 0
+        self._unfinished: Unfinished | None = None
+
+    # --- called by the hub ------------------------------------------------------------------------------------
+
+    @property
+    def wants_progress(self) -> bool:
+        """See `Listener`."""
+        return self._watch.include_progress
+
+    def matched(self, entry: Entry) -> None:
+        """See `Listener`."""
+        if entry.revision <= self._revision:
+            return  # read from the store already: the tail was behind it
+        pending = self._pending
+        if not pending:
+            # Nothing before this event matched, so the cursor may move up to it.
+            self._revision = max(self._revision, entry.revision - 1)
+        if self._watch.conflate:
+            pending.pop(entry.event.job_id, None)
+            pending[entry.event.job_id] = entry
+        else:
+            pending[entry.revision] = entry
+        if len(pending) > MAX_PENDING:
+            self.lost()
+        self._wake.set()
+
+    def lost(self) -> None:
+        """See `Listener`: from here on the feed reads the log by itself, after its cursor."""
+        self._leave()
+        self._wake.set()
+
+    def progressed(self, note: ProgressNote) -> None:
+        """See `Listener`. Beyond the bound progress is dropped: it is not kept anywhere, and the next note comes."""
+        if len(self._progress) < MAX_PROGRESS:
+            self._progress[note.job_id] = None
+            if self._hub.now() >= self._progress_at:
+                self._wake.set()
+
+    def tick(self, now: float) -> None:
+        """Wake up if a bookmark or held progress is due."""
+        if now >= self._bookmark_at or (self._progress and now >= self._progress_at):
+            self._wake.set()
+
+    def end(self, reason: Unavailable) -> None:
+        """Finish: one more batch that says so, then `reason` is raised."""
+        self._ending = self._ending or reason
+        self._wake.set()
+
+    # --- called by the reader ---------------------------------------------------------------------------------
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Yield what the watch asked for. The first batch comes at once, even if it is empty.
+
+        Ends when `until_all_terminal` is satisfied; raises the reason when the feed is told to end, and
+        `RevisionCompacted`, `RevisionInFuture` or `StoreEpochChanged` when the cursor is not usable.
+        """
+        position = await self._hub.store.position()
+        self._open_at(position)
+        self._hub.join(self, position)
+        try:
+            async for batch in self._run():
+                yield batch
+                self._bookmark_at = self._hub.now() + self._watch.bookmark_seconds
+        finally:
+            self._leave()
+            self._hub.part(self)
+
+    def _open_at(self, position: Position) -> None:
+        self._epoch = position.epoch
+        self._revision = position.revision
+        after = self._watch.after
+        if after is None:
+            return
+        if after.epoch != position.epoch:
+            raise StoreEpochChanged(
+                "The cursor belongs to another store: open the watch again with send_initial_state.",
+                epoch=position.epoch,
+                current_revision=position.revision,
+            )
+        if after.revision > position.revision:
+            raise RevisionInFuture(
+                f"Revision {after.revision} lies beyond the newest one, {position.revision}: "
+                "open the watch again with send_initial_state.",
+                epoch=position.epoch,
+                current_revision=position.revision,
+            )
+        if after.revision < position.compacted:
+            raise self._compacted(position)
+        self._revision = after.revision
+
+    async def _run(self) -> AsyncIterator[Batch]:
+        if self._watch.until_all_terminal:
+            self._unfinished = await Unfinished.load(self._hub, self._watch)
+        complete_at = None
+        if self._watch.send_initial_state:
+            async for page, position in initial_pages(self._hub.store, self._watch, self._revision):
+                if complete_at is None:
+                    self._revision = page.revision
+                complete_at = position.revision
+                if page.jobs:
+                    yield Batch(self._cursor(), snapshots=page.jobs)
+        else:
+            yield Batch(self._cursor())
+        while True:
+            batch = await self._next(complete_at)
+            if batch.initial_state_complete:
+                complete_at = None
+            if batch.entries or batch.progress or batch.initial_state_complete or batch.draining or self._due():
+                yield batch
+            if self._ending is not None and batch.draining:
+                raise self._ending
+            if self._unfinished is not None and self._unfinished.is_over(self._revision):
+                return
+            if not batch.entries and self._live and not self._pending:
+                await self._wake.wait()
+
+    async def _next(self, complete_at: int | None) -> Batch:
+        self._wake.clear()
+        entries = await self._advance()
+        if self._unfinished is not None:
+            self._unfinished.apply(entry.event for entry in entries)
+        complete = complete_at is not None and self._revision >= complete_at
+        jobs = await self._jobs_of(entries)
+        progress = await self._take_progress()
+        return Batch(
+            self._cursor(),
+            entries,
+            progress=progress,
+            jobs=jobs,
+            initial_state_complete=complete,
+            draining=self._ending is not None,
+        )
+
+    def _cursor(self) -> Cursor:
+        return Cursor(self._epoch, self._revision)
+
+    def _due(self) -> bool:
+        return self._hub.now() >= self._bookmark_at
+
+    # --- moving the cursor ------------------------------------------------------------------------------------
+
+    async def _advance(self) -> Sequence[Entry]:
+        """Return the next matching events and move the cursor over everything that was looked at."""
+        limit = _BATCH_EVENTS[self._watch.detail]
+        while True:
+            if self._live:
+                return self._take(limit)
+            entries = self._scan_ring(limit)
+            if entries is None:
+                entries = await self._scan_store(limit)
+            if entries or self._ending is not None:
+                return entries
+
+    def _take(self, limit: int) -> Sequence[Entry]:
+        pending = self._pending
+        if len(pending) <= limit:
+            entries = list(pending.values())
+            pending.clear()
+            self._revision = max(self._revision, self._hub.tail.revision)
+        else:
+            keys = list(pending)[:limit]
+            entries = [pending.pop(key) for key in keys]
+            self._revision = next(iter(pending.values())).revision - 1
+        return entries
+
+    def _scan_ring(self, limit: int) -> Sequence[Entry] | None:
+        """Read on in the ring; None when it does not reach back to the cursor."""
+        scan = self._hub.tail.after(self._revision, _SCAN_LIMIT)
+        if scan is None:
+            return None
+        matching = [entry for entry in scan.entries if self._wants(entry.event)]
+        if len(matching) > limit:
+            matching = matching[:limit]
+            self._revision = matching[-1].revision
+        else:
+            self._revision = scan.scanned
+            if scan.at_end:
+                self._go_live()
+        return self._conflated(matching)
+
+    async def _scan_store(self, limit: int) -> Sequence[Entry]:
+        store, watch = self._hub.store, self._watch
+        before = await store.position()
+        events = await store.events(
+            after=self._revision, limit=_SCAN_LIMIT, tenant=watch.tenant, job_ids=watch.job_ids
+        )
+        if watch.job_ids:
+            await self._refuse_compacted()
+        scanned = events[-1].revision if len(events) == _SCAN_LIMIT else before.revision
+        matching = [Entry(event) for event in events if self._wants(event)]
+        if len(matching) > limit:
+            matching = matching[:limit]
+            scanned = matching[-1].revision
+        self._revision = max(self._revision, scanned, matching[-1].revision if matching else 0)
+        return self._conflated(matching)
+
+    async def _refuse_compacted(self) -> None:
+        """The log of single jobs is returned as far as it exists; a watch must not jump over what is gone."""
+        position = await self._hub.store.position()
+        if position.compacted > self._revision:
+            raise self._compacted(position)
+
+    def _compacted(self, position: Position) -> RevisionCompacted:
+        return RevisionCompacted(
+            f"The log no longer holds the events after the cursor (it begins after revision {position.compacted}): "
+            "open the watch again with send_initial_state.",
+            compacted_revision=position.compacted,
+            current_revision=position.revision,
+            epoch=position.epoch,
+        )
+
+    def _wants(self, event: JobEvent) -> bool:
+        if event.tenant != self._watch.tenant:
+            return False
+        return event.job_id in self._ids if self._ids else self._interest.accepts(event)
+
+    def _conflated(self, entries: list[Entry]) -> Sequence[Entry]:
+        if not self._watch.conflate:
+            return entries
+        newest: dict[str, Entry] = {}
+        for entry in entries:
+            newest.pop(entry.event.job_id, None)
+            newest[entry.event.job_id] = entry
+        return list(newest.values())
+
+    # --- live or behind ---------------------------------------------------------------------------------------
+
+    def _go_live(self) -> None:
+        """From here on the index tells this feed of its events; between the scan and this line nothing can happen."""
+        self._live = True
+        if self._ids:
+            self._hub.index.add_ids(self._watch.tenant, self._ids, self)
+        else:
+            self._hub.index.add_filter(self._watch.tenant, self._watch.filter, self)
+
+    def _leave(self) -> None:
+        if not self._live:
+            return
+        self._live = False
+        self._pending.clear()
+        if self._ids:
+            self._hub.index.remove_ids(self._watch.tenant, self._ids, self)
+        else:
+            self._hub.index.remove_filter(self._watch.tenant, self._watch.filter, self)
+
+    # --- jobs and progress ------------------------------------------------------------------------------------
+
+    async def _jobs_of(self, entries: Sequence[Entry]) -> dict[str, Job]:
+        detail = self._watch.detail
+        if detail is Detail.NONE or not entries:
+            return {}
+        ids = {entry.event.job_id: None for entry in entries if entry.event.kind is not EventKind.DELETED}
+        jobs = await self._hub.store.get(self._watch.tenant, list(ids), full=detail is Detail.FULL)
+        return {job.job_id: job for job in jobs if job is not None}
+
+    async def _take_progress(self) -> Sequence[Job]:
+        now = self._hub.now()
+        if not self._progress or now < self._progress_at:
+            return ()
+        self._progress_at = now + self._watch.bookmark_seconds
+        ids, self._progress = list(self._progress), {}
+        jobs = await self._hub.store.get(self._watch.tenant, ids, full=False)
+        return [job for job in jobs if job is not None and self._is_running_and_wanted(job)]
+
+    def _is_running_and_wanted(self, job: Job) -> bool:
+        if job.status.state in TERMINAL_STATES:
+            return False
+        return bool(self._ids) or self._interest.accepts_job(job)
+
+
+class Unfinished:
+    """The jobs of `until_all_terminal` that have not ended, kept up to date by the events that are handed out."""
+
+    def __init__(self, jobs: Iterable[Job], settled: int) -> None:
+        self._revisions = {job.job_id: job.status.revision for job in jobs}
+        self._unfinished = {job.job_id for job in jobs if job.status.state not in TERMINAL_STATES}
+        self._settled = settled
+
+    @classmethod
+    async def load(cls, hub: WatchHub, watch: JobsWatch) -> Unfinished:
+        """Read how the jobs stand; those that do not exist count as ended."""
+        jobs = await hub.store.get(watch.tenant, watch.job_ids, full=False)
+        position = await hub.store.position()
+        return cls([job for job in jobs if job is not None], position.revision)
+
+    def apply(self, events: Iterable[JobEvent]) -> None:
+        """Take notice of events that are about to be handed out."""
+        for event in events:
+            if event.revision <= self._revisions.get(event.job_id, 0):
+                continue  # older than what was read at the start
+            if event.kind is EventKind.DELETED or event.state in TERMINAL_STATES:
+                self._unfinished.discard(event.job_id)
+            else:
+                self._unfinished.add(event.job_id)
+
+    def is_over(self, revision: int) -> bool:
+        """Tell whether all have ended, and the watcher at `revision` has been told so."""
+        return not self._unfinished and revision >= self._settled

@@ -47,11 +47,11 @@ class App:
         return MappingProxyType(self._handlers)
 
     @overload
-    def job(self, type: Callable[P, R], /) -> Handler[P, R]: ...  # noqa: A002
+    def job(self, type: Callable[P, R], /) -> Handler[P, R]: ...
     @overload
     def job(
         self,
-        type: str | None = None,  # noqa: A002
+        type: str | None = None,
         /,
         *,
         queue: str = "",
@@ -96,7 +96,7 @@ class App:
 
 
 def load_app(path: str) -> App:
-    """Import `MODULE:APP`. Raises ValueError with a sentence when there is no App; errors of the module pass through."""
+    """Import `MODULE:APP`. Raises ValueError with a sentence when there is no App; the module's errors pass through."""
     module_name, colon, attribute = path.partition(":")
     if not (module_name and colon and attribute):
         raise ValueError(f"{path!r} is not of the form MODULE:APP, for example shop.jobs:app.")
@@ -110,5 +110,7 @@ def load_app(path: str) -> App:
         ) from error
     app = getattr(module, attribute, None)
     if not isinstance(app, App):
-        raise ValueError(f"{module_name!r} has no App called {attribute!r}, but {type(app).__name__}. Name an App.")
+        raise ValueError(  # noqa: TRY004 (the text was wrong, whatever stands there)
+            f"{module_name!r} has no App called {attribute!r}, but {type(app).__name__}. Name an App."
+        )
     return app

@@ -52,8 +52,9 @@ def submit_lines(invocation: Invocation, file: str, *, job_type: str | None, fla
         lines = _lines(stream, job_type=job_type, flags=flags, now=invocation.wall_seconds(), tally=tally)
         for batch in _batches(lines):
             answer = server.call(
-                server.jobs.BatchSubmitJobs,
+                "BatchSubmitJobs",
                 pb.BatchSubmitJobsRequest(requests=[line.request for line in batch], independent=True),
+                pb.BatchSubmitJobsResponse,
             )
             for line, result in zip(batch, answer.results, strict=True):
                 if result.HasField("error"):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
-
-import click
-
+from jobwire.cli.params import Parsed
 from jobwire.cli.words import TERMINAL, state_named, state_word
 from jobwire.v1 import job_pb2
 
@@ -56,16 +53,4 @@ def parse_condition(text: str) -> Condition:
     return Condition(text=f"state={state_word(state).lower()}", states=frozenset({state}))
 
 
-class ParsedCondition(click.ParamType[Any]):
-    """A condition on the command line."""
-
-    name = "condition"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See click.ParamType."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse_condition(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+CONDITION = Parsed("condition", parse_condition)

@@ -49,7 +49,7 @@ def _run(given: list[str], invocation: Invocation) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is reported, with where to look
-        fault = _bug(error)
+        fault = _foreign_fault(error)
     _report(fault, invocation, given)
     return fault.exit_code
 
@@ -57,6 +57,16 @@ def _run(given: list[str], invocation: Invocation) -> int:
 def _usage_fault(error: click.UsageError) -> CliError:
     path = error.ctx.command_path if error.ctx is not None else "jobwire"
     return CliError("USAGE", error.format_message().rstrip("."), hints=[f"see: {path} --help"])
+
+
+def _foreign_fault(error: Exception) -> CliError:
+    from jobwire.errors import JobwireError  # noqa: PLC0415 - most commands that get here have it loaded
+
+    if not isinstance(error, JobwireError):
+        return _bug(error)
+    from jobwire.cli.refusals import fault_of  # noqa: PLC0415
+
+    return fault_of(error)
 
 
 def _bug(error: Exception) -> CliError:

@@ -1,12 +1,14 @@
 """Errors of the command line: what failed, why, what to do now, and the exit code that says so.
 
-The code in the brackets is the `reason` of google.rpc.ErrorInfo when the server refused, else one of LOCAL_CODES.
+The code in the brackets is the `reason` of google.rpc.ErrorInfo when the server refused, else a local one: see
+LOCAL_CODES.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any
 
 
@@ -30,29 +32,27 @@ class ExitCode(IntEnum):
     PIPE_CLOSED = 141
 
 
-LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = {
+LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "USAGE": (ExitCode.USAGE, "The command line is wrong."),
+    "ARGUMENT_INVALID": (ExitCode.USAGE, "A value was refused before anything was sent."),
     "INPUT_UNREADABLE": (ExitCode.USAGE, "A file or stdin cannot be read, or holds no valid data."),
     "OUTPUT_UNWRITABLE": (ExitCode.USAGE, "A file cannot be written."),
     "COMMAND_UNAVAILABLE": (ExitCode.USAGE, "The command comes with a package that cannot be loaded."),
     "JOB_FAILED": (ExitCode.JOB_FAILED, "The job ended FAILED."),
     "JOB_CANCELLED": (ExitCode.JOB_STOPPED, "The job ended CANCELLED."),
     "JOB_EXPIRED": (ExitCode.JOB_STOPPED, "The job ended EXPIRED."),
-    "JOB_DELETED": (ExitCode.NOT_FOUND, "The job was deleted while it was watched."),
     "WAIT_TIMEOUT": (ExitCode.WAIT_TIMEOUT, "The time to wait is over; the job goes on."),
-    "CONDITION_IMPOSSIBLE": (
-        ExitCode.CONFLICT,
-        "The job ended, and so will never be in the state that was waited for.",
-    ),
+    "JOB_DELETED": (ExitCode.NOT_FOUND, "The job was deleted while it was watched."),
+    "CONDITION_IMPOSSIBLE": (ExitCode.CONFLICT, "The job is COMPLETED, and so will never be what was waited for."),
     "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
-    "NO_ANSWER": (ExitCode.UNREACHABLE, "The server took the call but did not answer in time."),
+    "CALL_TIMEOUT": (ExitCode.UNREACHABLE, "The server did not answer before the call's deadline (`--timeout`)."),
     "PARTIAL": (ExitCode.PARTIAL, "Some of several jobs were refused; each is named on stderr."),
-    "SERVER_TOO_OLD": (ExitCode.INCOMPATIBLE, "The server does not know this call."),
     "INTERRUPTED": (ExitCode.INTERRUPTED, "Ctrl+C."),
     "UNEXPECTED": (ExitCode.UNEXPECTED, "A bug; a report file is written."),
-}
+})  # fmt: skip
+"""Codes that no server sends, their exit codes and meaning."""
 
-_EXIT_BY_GRPC_CODE: Mapping[str, ExitCode] = {
+_EXIT_BY_GRPC_CODE: Mapping[str, ExitCode] = MappingProxyType({
     "INVALID_ARGUMENT": ExitCode.USAGE,
     "NOT_FOUND": ExitCode.NOT_FOUND,
     "ALREADY_EXISTS": ExitCode.CONFLICT,
@@ -65,7 +65,7 @@ _EXIT_BY_GRPC_CODE: Mapping[str, ExitCode] = {
     "DEADLINE_EXCEEDED": ExitCode.UNREACHABLE,
     "RESOURCE_EXHAUSTED": ExitCode.EXHAUSTED,
     "UNIMPLEMENTED": ExitCode.INCOMPATIBLE,
-}
+})  # fmt: skip
 
 
 def exit_code_for(reason: str, grpc_code: str | None) -> ExitCode:

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from jobwire.cli.params import PAIR, ParsedState
+from jobwire.cli.params import PAIR, STATES
 from jobwire.v1 import job_pb2
 
 
 def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the flags. Each may be repeated: any of the values; different flags: all of them."""
     options = [
-        click.option("--state", "states", type=ParsedState(), multiple=True, help="State; repeatable, or a,b,c."),
+        click.option("--state", "states", type=STATES, multiple=True, help="State; repeatable, or a,b,c."),
         click.option("--queue", "queues", multiple=True, metavar="NAME", help="Queue; repeatable."),
         click.option("--type", "types", multiple=True, metavar="TYPE", help="Job type; repeatable."),
         click.option("--label", "labels", type=PAIR, multiple=True, metavar="KEY=VALUE", help="Label; all must match."),

@@ -1,21 +1,15 @@
-"""Watching jobs through cuts and server restarts: the resume rules of WatchJobs, for a command line."""
+"""Watching jobs through cuts and server restarts, event message by event message."""
 
 from __future__ import annotations
 
-import random  # noqa: TID251 - jitter of reconnects; a parameter of Follower
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
+from jobwire._following import Contact, is_cut
 from jobwire.cli.faults import CliError
-from jobwire.cli.server import Refused, Server, rest
+from jobwire.cli.server import Server, chance, monotonic, rest
+from jobwire.errors import Draining, JobwireError, PositionLost, StreamAge
 from jobwire.v1 import job_service_pb2 as pb
-
-_LOST_PLACE = frozenset({"REVISION_COMPACTED", "REVISION_IN_FUTURE", "STORE_EPOCH_CHANGED"})
-_REOPEN_AT_ONCE = frozenset({"DRAINING", "STREAM_AGE"})
-_REOPEN_LATER = frozenset({"SLOW_CONSUMER", "TOO_MANY_STREAMS", "NOT_READY", "STORE_UNAVAILABLE"})
-_FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 5.0
 
 
 class Deadline:
@@ -23,11 +17,11 @@ class Deadline:
 
     def __init__(self, limit: timedelta | None) -> None:
         self.limit = limit
-        self._end = None if limit is None else _monotonic() + limit.total_seconds()
+        self._end = None if limit is None else monotonic() + limit.total_seconds()
 
     def remaining_seconds(self) -> float | None:
         """Seconds left, at least 0; None = no end."""
-        return None if self._end is None else max(self._end - _monotonic(), 0.0)
+        return None if self._end is None else max(self._end - monotonic(), 0.0)
 
     @property
     def is_over(self) -> bool:
@@ -36,118 +30,115 @@ class Deadline:
 
     def fault(self, job_ids: Sequence[str]) -> CliError:
         """The error that tells people where the job is now."""
-        assert self.limit is not None
+        seconds = 0.0 if self.limit is None else self.limit.total_seconds()
         shown = job_ids[0] if len(job_ids) == 1 else "ID"
         goes = "the job goes on" if len(job_ids) == 1 else "the jobs go on"
         return CliError(
             "WAIT_TIMEOUT",
-            f"waited {self.limit.total_seconds():g} s, and it is not over: {goes}",
+            f"waited {seconds:g} s, and it is not over: {goes}",
             hints=[f"look:        jobwire job get {shown}", f"wait more:   jobwire wait {shown}"],
-            details={"job_ids": list(job_ids)},
+            details={"job_ids": list(job_ids), "timeout_seconds": seconds},
         )
-
-
-def _monotonic() -> float:
-    return time.monotonic()  # noqa: TID251 - the command line's clock for limits of waiting
 
 
 class Follower:
     """One logical watch over as many streams as it takes.
 
-    Yields every event once per job and revision, PROGRESS and DELETED as they come. A lost place in the log
-    (compaction, another store) is answered by a new initial state. Ends when the server ends the stream with OK.
+    Yields every event once per job and revision, PROGRESS and DELETED as they come. A lost place in the log (compaction,
+    another store) is answered by the current state of things. Ends when the server has said all it was asked for.
     """
 
     def __init__(
-        self,
-        server: Server,
-        request: pb.WatchJobsRequest,
-        *,
-        deadline: Deadline,
-        on_cut: Callable[[str], None],
-        chance: Callable[[], float] = random.random,
+        self, server: Server, request: pb.WatchJobsRequest, *, deadline: Deadline, on_cut: Callable[[str], None]
     ) -> None:
         self._server = server
         self._request = request
         self._deadline = deadline
         self._on_cut = on_cut
-        self._chance = chance
-        self._pause_seconds = _FIRST_PAUSE_SECONDS
-        self._newest: dict[str, int] = {}
-        self._complete = not request.send_initial_state
-        self._connected = False
-        self.cursor: pb.WatchCursor | None = request.after if request.HasField("after") else None
+        patience = None if server.has_answered else server.call_seconds
+        self._contact = Contact(
+            first_seconds=server.call_seconds, patience_seconds=patience, now=monotonic(), chance=chance
+        )
+        self._newest: dict[str, int] = {}  # only of jobs named by id, at most 1,000
+        self._in_snapshot = request.send_initial_state
+        self._is_draining = False
+        self._was_cut = False
 
     def saw(self, job_id: str, revision: int) -> None:
         """Tell of a revision already shown, so that it is not repeated."""
-        self._newest[job_id] = max(revision, self._newest.get(job_id, 0))
-
-    def responses(self) -> Iterator[pb.WatchJobsResponse]:
-        """Yield responses with events not yielded before; empty ones (bookmarks) too. Raises CliError."""
-        while True:
-            try:
-                yield from self._one_stream()
-                return
-            except Refused as refusal:
-                self._consider(refusal)
+        self._newest[job_id] = revision
 
     def events(self) -> Iterator[pb.JobEvent]:
-        """Yield events."""
+        """Yield events. Raises CliError and JobwireError."""
         for response in self.responses():
             yield from response.events
 
+    def responses(self) -> Iterator[pb.WatchJobsResponse]:
+        """Yield responses with the events not yielded before; bookmarks, which have none, too."""
+        while True:
+            self._is_draining = False
+            self._contact.opened(monotonic())
+            try:
+                yield from self._one_stream()
+            except JobwireError as error:
+                self._wait(self._pause_after(error))
+                continue
+            if self._request.until_all_terminal and not self._is_draining:
+                return
+            self._wait(self._contact.pause(None, monotonic(), at_once=True))
+
     def _one_stream(self) -> Iterator[pb.WatchJobsResponse]:
         for response in self._server.watch(self._request, seconds=self._deadline.remaining_seconds()):
-            self._connected = True
-            self._pause_seconds = _FIRST_PAUSE_SECONDS
+            self._contact.answered(monotonic())
+            if self._was_cut:
+                self._was_cut = False
+                self._on_cut("connected again")
+            self._is_draining = response.draining
             fresh = [event for event in response.events if self._is_new(event)]
             del response.events[:]
             response.events.extend(fresh)
             yield response
-            self._advance(response)
+            self._advance(response)  # only now: the reader came back, so it has taken the events
 
     def _is_new(self, event: pb.JobEvent) -> bool:
-        if event.event_type == pb.JOB_EVENT_TYPE_PROGRESS:
+        if not self._request.job_ids or event.event_type == pb.JOB_EVENT_TYPE_PROGRESS:
             return True
-        if event.event_type == pb.JOB_EVENT_TYPE_SNAPSHOT and event.revision <= self._newest.get(event.job_id, 0):
+        is_snapshot = event.event_type == pb.JOB_EVENT_TYPE_SNAPSHOT
+        if is_snapshot and event.revision <= self._newest.get(event.job_id, -1):
             return False
-        if self._request.job_ids:  # a watch by filter may go on for ever: it remembers nothing per job
-            self._newest[event.job_id] = event.revision
+        self._newest[event.job_id] = event.revision
         return True
 
     def _advance(self, response: pb.WatchJobsResponse) -> None:
-        """Store the cursor only now: the reader has taken the events (it came back for more)."""
-        self._complete = self._complete or response.initial_state_complete
-        if self._complete and response.HasField("cursor"):
-            self.cursor = response.cursor
+        self._in_snapshot = self._in_snapshot and not response.initial_state_complete
+        if not self._in_snapshot and response.HasField("cursor"):
             self._request.send_initial_state = False
             self._request.after.CopyFrom(response.cursor)
 
-    def _consider(self, refusal: Refused) -> None:
-        """Prepare the next stream, or raise what people are told."""
-        if refusal.reason in _LOST_PLACE:
-            self._on_cut("the server no longer has the place in its log; starting again from the current state")
-            self._request.ClearField("after")
-            self._request.send_initial_state = True
-            self._complete = False
-            return
-        if refusal.grpc_code == "DEADLINE_EXCEEDED" and self._deadline.is_over:
-            raise self._deadline.fault(list(self._request.job_ids)) from refusal
-        if refusal.is_cut and not self._connected:
-            raise self._server.fault(refusal) from refusal
-        self._pause_for(refusal)
-
-    def _pause_for(self, refusal: Refused) -> None:
-        if refusal.reason in _REOPEN_AT_ONCE:
-            rest(self._chance() * _FIRST_PAUSE_SECONDS)
-            return
-        if not (refusal.is_cut or refusal.reason in _REOPEN_LATER or refusal.grpc_code == "DEADLINE_EXCEEDED"):
-            raise self._server.fault(refusal) from refusal
-        if self._pause_seconds == _FIRST_PAUSE_SECONDS:
-            self._on_cut("connection lost; reconnecting")
-        limit = self._deadline.remaining_seconds()
-        pause = self._chance() * self._pause_seconds
-        rest(pause if limit is None else min(pause, limit))
+    def _pause_after(self, error: JobwireError) -> float:
+        """Return how long to wait for the next stream in seconds, or raise what people must know."""
         if self._deadline.is_over:
-            raise self._deadline.fault(list(self._request.job_ids)) from refusal
-        self._pause_seconds = min(self._pause_seconds * 1.6, _LONGEST_PAUSE_SECONDS)
+            raise self._deadline.fault(list(self._request.job_ids)) from error
+        if isinstance(error, PositionLost):
+            self._start_over()
+            return 0.0
+        if not is_cut(error) or not self._server.has_answered:
+            raise error
+        at_once = self._is_draining or isinstance(error, Draining | StreamAge)
+        if not at_once and not self._was_cut:
+            self._was_cut = True
+            self._on_cut("connection lost; connecting again")
+        return self._contact.pause(error, monotonic(), at_once=at_once)
+
+    def _start_over(self) -> None:
+        self._on_cut("the server no longer has this place in its log; going on from the current state")
+        self._request.ClearField("after")
+        self._request.send_initial_state = True
+        self._in_snapshot = True
+        self._newest.clear()  # another store may count from the start
+
+    def _wait(self, pause_seconds: float) -> None:
+        left = self._deadline.remaining_seconds()
+        rest(pause_seconds if left is None else min(pause_seconds, left))
+        if self._deadline.is_over:
+            raise self._deadline.fault(list(self._request.job_ids))

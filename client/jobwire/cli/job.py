@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from jobwire._calls import Repeat
 from jobwire.cli.bulk import for_each_id
 from jobwire.cli.filters import filter_of, filter_options
 from jobwire.cli.flags import command
@@ -98,13 +99,14 @@ class _Pages:
         left = self._limit
         while left is None or left > 0:
             answer = self._server.call(
-                self._server.jobs.ListJobs,
+                "ListJobs",
                 pb.ListJobsRequest(
                     filter=self._condition,
                     page_size=_PAGE_JOBS if left is None else min(left, _PAGE_JOBS),
                     page_token=self.next_page_token,
                     view=job_pb2.JOB_VIEW_BASIC,
                 ),
+                pb.ListJobsResponse,
             )
             self.next_page_token = answer.next_page_token
             if self._cursor is None and answer.HasField("cursor"):
@@ -190,7 +192,7 @@ def wait_for_end(server: Server, job_id: str, deadline: Deadline) -> job_pb2.Job
         patience = _LONG_POLL if left is None else min(_LONG_POLL, timedelta(seconds=left))
         request = pb.GetJobRequest(job_id=job_id, wait_revision=found.status.revision)
         request.wait_timeout.FromTimedelta(patience)
-        found = server.call(server.jobs.GetJob, request, extra=patience).job
+        found = server.call("GetJob", request, pb.GetJobResponse, extra=patience).job
     return found
 
 
@@ -204,7 +206,7 @@ def cancel(invocation: Invocation, job_ids: tuple[str, ...], reason: str, force:
 
         def act(job_id: str) -> job_pb2.Job:
             request = pb.CancelJobRequest(job_id=job_id, reason=reason, force=force)
-            return server.call(server.jobs.CancelJob, request).job
+            return server.call("CancelJob", request, pb.CancelJobResponse).job
 
         _change_each(invocation, job_ids, act)
 
@@ -221,7 +223,7 @@ def retry(invocation: Invocation, job_ids: tuple[str, ...], attempts: int, delay
             request = pb.RetryJobRequest(job_id=job_id, additional_attempts=attempts)
             if delay is not None:
                 request.schedule_time.CopyFrom(timestamp_of(delay, invocation.wall_seconds()))
-            return server.call(server.jobs.RetryJob, request).job
+            return server.call("RetryJob", request, pb.RetryJobResponse, repeat=Repeat.IF_UNSENT).job
 
         _change_each(invocation, job_ids, act)
 
@@ -251,7 +253,9 @@ def delete(invocation: Invocation, job_ids: tuple[str, ...], missing_ok: bool) -
     with Server(invocation) as server, printer.many("deleted") as many:
 
         def act(job_id: str) -> str:
-            server.call(server.jobs.DeleteJob, pb.DeleteJobRequest(job_id=job_id, allow_missing=missing_ok))
+            request = pb.DeleteJobRequest(job_id=job_id, allow_missing=missing_ok)
+            repeat = Repeat.SAFE if missing_ok else Repeat.IF_UNSENT
+            server.call("DeleteJob", request, pb.DeleteJobResponse, repeat=repeat)
             return job_id
 
         def show(job_id: str) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:  # generic for type checkers only: older releases of click cannot be subscripted
+    _ParamType = click.ParamType
 
 
 def parse_duration(text: str) -> timedelta:
@@ -53,7 +59,7 @@ class Backoff(NamedTuple):
     longest: timedelta | None
 
 
-class _Parsed(click.ParamType[Any]):
+class Parsed(_ParamType):
     """A value read by one of the functions above."""
 
     def __init__(self, name: str, parse: Any) -> None:
@@ -78,24 +84,16 @@ def parse_pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-DURATION = _Parsed("duration", parse_duration)
-MOMENT = _Parsed("time", parse_moment)
-BACKOFF = _Parsed("backoff", parse_backoff)
-PAIR = _Parsed("key=value", parse_pair)
+DURATION = Parsed("duration", parse_duration)
+MOMENT = Parsed("time", parse_moment)
+BACKOFF = Parsed("backoff", parse_backoff)
+PAIR = Parsed("key=value", parse_pair)
 
 
-class ParsedState(click.ParamType[Any]):
-    """One state, or several with commas, as contract numbers."""
+def _parse_states(text: str) -> tuple[int, ...]:
+    from jobwire.cli.words import state_named  # noqa: PLC0415 - other flags need no protobuf
 
-    name = "state"
+    return tuple(state_named(word) for word in text.split(","))
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See click.ParamType."""
-        from jobwire.cli.words import state_named  # noqa: PLC0415 - help pages need no protobuf
 
-        if not isinstance(value, str):
-            return value
-        try:
-            return tuple(state_named(word) for word in value.split(","))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+STATES = Parsed("states", _parse_states)

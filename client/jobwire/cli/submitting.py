@@ -110,7 +110,7 @@ def run(invocation: Invocation, job_type: str, wait_limit: timedelta | None, exi
 
 def _submit_for_run(server: Server, request: pb.SubmitJobRequest) -> job_pb2.Job:
     try:
-        return server.call(server.jobs.SubmitJob, request).job
+        return server.call("SubmitJob", request, pb.SubmitJobResponse).job
     except KeyboardInterrupt:
         raise CliError(
             "INTERRUPTED",
@@ -194,7 +194,7 @@ def submit(invocation: Invocation, job_type: str | None, file: str | None, **giv
     printer = Printer(invocation)
     with Server(invocation) as server:
         note = None if invocation.quiet else note_about_type(server.info(), job_type)
-        answer = server.call(server.jobs.SubmitJob, request)
+        answer = server.call("SubmitJob", request, pb.SubmitJobResponse)
     job = answer.job
     if answer.created:
         printer.talk(f"submitted {job.spec.type} to queue {job.spec.queue}: {state_word(job.status.state)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobwire.cli.conditions import AT_END, Condition, ParsedCondition
+from jobwire.cli.conditions import AT_END, CONDITION, Condition
 from jobwire.cli.faults import CliError
 from jobwire.cli.filters import filter_of, filter_options
 from jobwire.cli.flags import command
@@ -31,7 +31,7 @@ _MOST_IDS = 1000
 @filter_options
 @click.option(
     "--until",
-    type=ParsedCondition(),
+    type=CONDITION,
     help="End when every job given is there: completed, terminal, "
     "state=NAME, progress>=N. Default with ids: terminal; without: never.",
 )
@@ -159,7 +159,7 @@ def _existing(server: Server, job_ids: Sequence[str]) -> list[job_pb2.Job]:
     found: list[job_pb2.Job] = []
     asked = list(dict.fromkeys(job_ids))
     while asked:
-        answer = server.call(server.jobs.BatchGetJobs, pb.BatchGetJobsRequest(job_ids=asked))
+        answer = server.call("BatchGetJobs", pb.BatchGetJobsRequest(job_ids=asked), pb.BatchGetJobsResponse)
         if answer.missing_job_ids:
             raise CliError(
                 "JOB_NOT_FOUND",
@@ -179,7 +179,7 @@ def _existing(server: Server, job_ids: Sequence[str]) -> list[job_pb2.Job]:
 @click.option(
     "--for",
     "until",
-    type=ParsedCondition(),
+    type=CONDITION,
     default="completed",
     help="completed, terminal, state=NAME, or progress>=N. Default: completed.",
 )

@@ -48,7 +48,7 @@ def state_word(state: int) -> str:
         return f"STATE_{state}"
 
 
-def state_named(word: str) -> job_pb2.JobState:
+def state_named(word: str) -> int:
     """Read a state as people write it, in any case. Raises ValueError with the choice."""
     name = word.strip().upper().removeprefix(_PREFIX)
     if name not in _LOOKS:

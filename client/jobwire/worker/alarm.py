@@ -53,7 +53,7 @@ class Alarm:
             delay = self._at - self._clock.monotonic()
             if delay > 0 and await within(self._clock, delay, self._earlier.wait()):
                 continue
-            if self._at is not None and self._at <= (now := self._clock.monotonic()):
+            if self._at <= (now := self._clock.monotonic()):
                 self._at = None
                 following = self._ring(now)
                 if following is not None:

@@ -1,12 +1,12 @@
 """How a payload becomes the arguments of a handler.
 
 A first parameter annotated `JobContext` (or called `ctx` without annotation) gets the context and is not counted here.
-What is left decides:
+What is left decides; the first two rows are for handlers with a single parameter:
 
 | Handler | Payload | Call |
 |---|---|---|
 | `f(data: bytes)`, `f(p: Payload)` | any | the bytes, or bytes with their media type, untouched |
-| `f(x: dict)`, `list`, `Any`, `object`, `Mapping`, `Sequence` (also `dict[str, int]` …) as the only parameter | JSON | `f(value)`, whole |
+| `f(x: dict)`, `list`, `Any`, `object`, `Mapping`, `Sequence`, also `dict[str, int]` … | JSON | `f(value)`, whole |
 | any other | JSON object | `f(**object)` |
 | any other | JSON array | `f(*array)` |
 | any other | JSON text, number, true, false, null | `f(value)` |

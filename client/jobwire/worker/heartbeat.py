@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from jobwire.worker.clock import Clock
 from jobwire.worker.attempt import Attempt
+from jobwire.worker.clock import Clock
 from jobwire.worker.reporter import Reporter
 from jobwire.worker.slots import Slots
 from jobwire.worker.transport import LeaseUpdate, Transport, Welcome
@@ -64,7 +64,7 @@ class Heartbeat:
         except ConnectionError as error:
             _log.warning("The server cannot be reached to keep %d leases: %s.", len(updates), error)
             return False
-        except Exception:
+        except Exception:  # noqa: BLE001 (a beat that fails must not end the beating)
             _log.exception("Keeping %d leases failed.", len(updates))
             return False
         self._slots.renew(states, sent_at, welcome.cancel_grace_seconds)

@@ -6,10 +6,11 @@ import asyncio
 import traceback
 from typing import Any
 
+from jobwire.codecs import encode
+from jobwire.errors import NotEncodable
 from jobwire.worker.arguments import PayloadMismatch
 from jobwire.worker.clock import Clock
 from jobwire.worker.context import JobContext, current_context
-from jobwire.worker.results import ResultUnfit, encode
 from jobwire.worker.run import Run
 from jobwire.worker.steering import Cancel, Cancelled, Fail, Retry, Snooze, Steering
 from jobwire.worker.text import bounded
@@ -62,7 +63,12 @@ def _outcome_of(value: Any) -> Outcome:
         return SUCCESS
     if isinstance(value, Steering):
         return _steered(value)
-    return Success(encode(value))
+    try:
+        return Success(encode(value))
+    except NotEncodable as error:
+        # The work is done: running it again would end the same way.
+        text = f"The handler returned a {type(value).__name__} that cannot be kept as a result. {error}"
+        return Failure("RESULT_UNFIT", bounded(text, MAX_MESSAGE_BYTES), retryable=False)
 
 
 def outcome_of_error(run: Run, error: BaseException) -> Outcome:
@@ -73,8 +79,6 @@ def outcome_of_error(run: Run, error: BaseException) -> Outcome:
         return Stopped(run.reason)
     if isinstance(error, PayloadMismatch):
         return Failure("PAYLOAD_MISMATCH", bounded(str(error), MAX_MESSAGE_BYTES), retryable=False)
-    if isinstance(error, ResultUnfit):
-        return Failure("RESULT_UNFIT", bounded(str(error), MAX_MESSAGE_BYTES), retryable=False)
     return failure_of(error)
 
 
@@ -105,4 +109,5 @@ def _steered(word: Steering) -> Outcome:
             return Release(delay)
         case Cancel(reason=reason):
             return Stopped(bounded(reason, MAX_MESSAGE_BYTES))
-    return failure_of(word)
+        case _:
+            return failure_of(word)

@@ -89,11 +89,12 @@ class Reporter:
                 await self._transport.abandon(dead)
                 self._dead.difference_update(dead)
             if batch:
-                again = self._settle(batch, await self._transport.report([OutcomeReport(*one) for one in batch.items()]))
+                acks = await self._transport.report([OutcomeReport(*one) for one in batch.items()])
+                again = self._settle(batch, acks)
         except ConnectionError as error:
             _log.warning("The server cannot be told of %d outcomes: %s. Trying again.", len(batch) + len(dead), error)
             return False
-        except Exception:
+        except Exception:  # noqa: BLE001 (outcomes are kept and sent again, whatever the transport did)
             _log.exception("Reporting %d outcomes failed. Trying again.", len(batch) + len(dead))
             return False
         finally:

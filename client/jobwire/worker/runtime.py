@@ -50,7 +50,7 @@ class WorkerRuntime:
     `on_health`: told the reason when the runtime becomes unhealthy, and None when it is well again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all by name)
         self,
         *,
         transport: Transport,
@@ -59,7 +59,7 @@ class WorkerRuntime:
         worker_id: str,
         instance_id: str | None = None,
         app_path: str | None = None,
-        settings: RuntimeSettings = RuntimeSettings(),  # noqa: B008 (frozen)
+        settings: RuntimeSettings = RuntimeSettings(),
         clock: Clock | None = None,
         on_health: Callable[[str | None], None] | None = None,
     ) -> None:
@@ -158,8 +158,8 @@ class WorkerRuntime:
     def _assemble(self) -> _Parts:
         loop = asyncio.get_running_loop()
         reporter = Reporter(self._transport, self._clock)
-        letters: Mailbox[tuple[Run, Event]] = Mailbox(loop, lambda bundle: slots.heard(bundle))
-        progress: Mailbox[Attempt] = Mailbox(loop, lambda bundle: heartbeat.moved(bundle))
+        letters: Mailbox[tuple[Run, Event]] = Mailbox(loop, lambda bundle: slots.heard(bundle))  # noqa: PLW0108 (made below)
+        progress: Mailbox[Attempt] = Mailbox(loop, lambda bundle: heartbeat.moved(bundle))  # noqa: PLW0108
         executors = self._executors(letters.post)
         slots = Slots(
             limit=self._limit,
@@ -216,7 +216,7 @@ class WorkerRuntime:
             await work
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever broke it, the runtime says so)
             _log.exception("The worker's part %r broke.", name)
             self._health.fault(name, f"The worker's part {name!r} broke: {error!r}. Restart the worker.")
 

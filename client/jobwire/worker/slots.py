@@ -137,7 +137,7 @@ class Slots:
                 self._stop(run, Cause.LOST, "the lease is lost")
         self._look_around()
 
-    def drain(self, reason: str) -> None:
+    def drain(self, reason: str) -> None:  # noqa: ARG002 (the seam's)
         """See `Inbox`. What has not started is given back."""
         self._draining = True
         for token in self._waiting:

@@ -8,7 +8,8 @@ page by page, out of the shared ring where that reaches back far enough, else ou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from jobwire_server.domain.errors import RevisionCompacted, RevisionInFuture, StoreEpochChanged, Unavailable
@@ -17,7 +18,7 @@ from jobwire_server.store.base import EventKind, JobEvent, Position
 from jobwire_server.watch.index import Interest, ProgressNote
 from jobwire_server.watch.requests import Batch, Cursor, Detail, JobsWatch
 from jobwire_server.watch.ring import Entry
-from jobwire_server.watch.snapshot import initial_pages
+from jobwire_server.watch.snapshot import Unfinished, initial_pages
 
 if TYPE_CHECKING:
     from jobwire_server.watch.hub import WatchHub
@@ -47,6 +48,9 @@ class JobsFeed:
         self._ending: Unavailable | None = None
         self._epoch = ""
         self._revision = 0
+        self._target = 0
+        """Committed revision up to which the log must have been read before the feed may go live."""
+        self._completing = watch.send_initial_state
         self._unfinished: Unfinished | None = None
 
     # --- called by the hub ------------------------------------------------------------------------------------
@@ -97,7 +101,7 @@ class JobsFeed:
 
     # --- called by the reader ---------------------------------------------------------------------------------
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield what the watch asked for. The first batch comes at once, even if it is empty.
 
         Ends when `until_all_terminal` is satisfied; raises the reason when the feed is told to end, and
@@ -107,9 +111,10 @@ class JobsFeed:
         self._open_at(position)
         self._hub.join(self, position)
         try:
-            async for batch in self._run():
-                yield batch
-                self._bookmark_at = self._hub.now() + self._watch.bookmark_seconds
+            async with aclosing(self._run()) as run:
+                async for batch in run:
+                    yield batch
+                    self._bookmark_at = self._hub.now() + self._watch.bookmark_seconds
         finally:
             self._leave()
             self._hub.part(self)
@@ -137,38 +142,48 @@ class JobsFeed:
             raise self._compacted(position)
         self._revision = after.revision
 
-    async def _run(self) -> AsyncIterator[Batch]:
-        if self._watch.until_all_terminal:
-            self._unfinished = await Unfinished.load(self._hub, self._watch)
-        complete_at = None
-        if self._watch.send_initial_state:
-            async for page, position in initial_pages(self._hub.store, self._watch, self._revision):
-                if complete_at is None:
-                    self._revision = page.revision
-                complete_at = position.revision
-                if page.jobs:
-                    yield Batch(self._cursor(), snapshots=page.jobs)
+    async def _run(self) -> AsyncGenerator[Batch, None]:
+        await self._load_unfinished()
+        if self._completing:
+            async with aclosing(self._initial_state()) as pages:
+                async for batch in pages:
+                    yield batch
         else:
             yield Batch(self._cursor())
-        while True:
-            batch = await self._next(complete_at)
-            if batch.initial_state_complete:
-                complete_at = None
-            if batch.entries or batch.progress or batch.initial_state_complete or batch.draining or self._due():
+        while not self._is_over():
+            batch = await self._next()
+            if _says_something(batch) or self._is_bookmark_due():
                 yield batch
-            if self._ending is not None and batch.draining:
+            if batch.draining and self._ending is not None:
                 raise self._ending
-            if self._unfinished is not None and self._unfinished.is_over(self._revision):
-                return
             if not batch.entries and self._live and not self._pending:
                 await self._wake.wait()
 
-    async def _next(self, complete_at: int | None) -> Batch:
+    async def _load_unfinished(self) -> None:
+        if self._watch.until_all_terminal:
+            self._unfinished = await Unfinished.load(self._hub.store, self._watch)
+            self._target = self._unfinished.settled
+
+    async def _initial_state(self) -> AsyncGenerator[Batch, None]:
+        """Yield the jobs as they stood at the first page's revision; what changed since then follows as events."""
+        async with aclosing(initial_pages(self._hub.store, self._watch)) as pages:
+            async for page in pages:
+                self._revision = page.revision
+                self._target = max(self._target, page.read_at)
+                if page.jobs:
+                    yield Batch(self._cursor(), snapshots=page.jobs)
+                if self._ending is not None:
+                    yield Batch(self._cursor(), draining=True)
+                    raise self._ending
+
+    async def _next(self) -> Batch:
         self._wake.clear()
         entries = await self._advance()
         if self._unfinished is not None:
             self._unfinished.apply(entry.event for entry in entries)
-        complete = complete_at is not None and self._revision >= complete_at
+        complete = self._completing and self._revision >= self._target
+        if complete:
+            self._completing = False
         jobs = await self._jobs_of(entries)
         progress = await self._take_progress()
         return Batch(
@@ -180,10 +195,14 @@ class JobsFeed:
             draining=self._ending is not None,
         )
 
+    def _is_over(self) -> bool:
+        over = self._unfinished is not None and self._unfinished.is_over(self._revision)
+        return over and not self._completing and not self._pending
+
     def _cursor(self) -> Cursor:
         return Cursor(self._epoch, self._revision)
 
-    def _due(self) -> bool:
+    def _is_bookmark_due(self) -> bool:
         return self._hub.now() >= self._bookmark_at
 
     # --- moving the cursor ------------------------------------------------------------------------------------
@@ -215,7 +234,7 @@ class JobsFeed:
     def _scan_ring(self, limit: int) -> Sequence[Entry] | None:
         """Read on in the ring; None when it does not reach back to the cursor."""
         scan = self._hub.tail.after(self._revision, _SCAN_LIMIT)
-        if scan is None:
+        if scan is None or (scan.at_end and scan.scanned < self._target):
             return None
         matching = [entry for entry in scan.entries if self._wants(entry.event)]
         if len(matching) > limit:
@@ -230,9 +249,7 @@ class JobsFeed:
     async def _scan_store(self, limit: int) -> Sequence[Entry]:
         store, watch = self._hub.store, self._watch
         before = await store.position()
-        events = await store.events(
-            after=self._revision, limit=_SCAN_LIMIT, tenant=watch.tenant, job_ids=watch.job_ids
-        )
+        events = await store.events(after=self._revision, limit=_SCAN_LIMIT, tenant=watch.tenant, job_ids=watch.job_ids)
         if watch.job_ids:
             await self._refuse_compacted()
         scanned = events[-1].revision if len(events) == _SCAN_LIMIT else before.revision
@@ -317,31 +334,5 @@ class JobsFeed:
         return bool(self._ids) or self._interest.accepts_job(job)
 
 
-class Unfinished:
-    """The jobs of `until_all_terminal` that have not ended, kept up to date by the events that are handed out."""
-
-    def __init__(self, jobs: Iterable[Job], settled: int) -> None:
-        self._revisions = {job.job_id: job.status.revision for job in jobs}
-        self._unfinished = {job.job_id for job in jobs if job.status.state not in TERMINAL_STATES}
-        self._settled = settled
-
-    @classmethod
-    async def load(cls, hub: WatchHub, watch: JobsWatch) -> Unfinished:
-        """Read how the jobs stand; those that do not exist count as ended."""
-        jobs = await hub.store.get(watch.tenant, watch.job_ids, full=False)
-        position = await hub.store.position()
-        return cls([job for job in jobs if job is not None], position.revision)
-
-    def apply(self, events: Iterable[JobEvent]) -> None:
-        """Take notice of events that are about to be handed out."""
-        for event in events:
-            if event.revision <= self._revisions.get(event.job_id, 0):
-                continue  # older than what was read at the start
-            if event.kind is EventKind.DELETED or event.state in TERMINAL_STATES:
-                self._unfinished.discard(event.job_id)
-            else:
-                self._unfinished.add(event.job_id)
-
-    def is_over(self, revision: int) -> bool:
-        """Tell whether all have ended, and the watcher at `revision` has been told so."""
-        return not self._unfinished and revision >= self._settled
+def _says_something(batch: Batch) -> bool:
+    return bool(batch.entries or batch.progress or batch.initial_state_complete or batch.draining)

@@ -34,14 +34,15 @@ class LoopExecutor:
         """See `Executor`: the handler gets a CancelledError."""
         run.handle.cancel(run)
 
-    def kill(self, run: Run) -> bool:
+    def kill(self, run: Run) -> bool:  # noqa: ARG002 (the seam's)
         """See `Executor`. A coroutine that swallows its cancellation cannot be ended."""
         return False
 
     def give_up(self, run: Run) -> None:
         """See `Executor`: if the loop did not even hear the order to stop, it is blocked, and replaced."""
-        if run.handle is self._lane and run.handle.is_deaf(run):
-            run.handle.retire()
+        lane = self._lane
+        if lane is not None and lane is run.handle and lane.is_deaf(run):
+            lane.retire()
             self._lane = None
 
     def returned(self, run: Run) -> None:

@@ -39,16 +39,16 @@ class ThreadExecutor:
     def stop(self, run: Run) -> None:
         """See `Executor`. Nothing to do: `JobContext.check` reads the cause."""
 
-    def kill(self, run: Run) -> bool:
+    def kill(self, run: Run) -> bool:  # noqa: ARG002 (the seam's)
         """See `Executor`. Threads cannot be killed."""
         return False
 
-    def give_up(self, run: Run) -> None:
+    def give_up(self, run: Run) -> None:  # noqa: ARG002 (the seam's)
         """See `Executor`: the thread is written off and another takes its place."""
         self._hung += 1
         self._grow(1)
 
-    def returned(self, run: Run) -> None:
+    def returned(self, run: Run) -> None:  # noqa: ARG002 (the seam's)
         """See `Executor`: the thread is back, so one too many."""
         self._hung -= 1
         self._threads -= 1

@@ -86,6 +86,8 @@ def _file_system(path: Path) -> str:
 
 def open_writer(path: Path, settings: SqliteSettings, *, durable: bool) -> apsw.Connection:
     """Open the one connection that writes and checkpoints, its pragmas set and read back."""
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # payloads are nobody else's business
     connection = apsw.Connection(str(path), statementcachesize=200)
     _set_pragmas(
         connection,

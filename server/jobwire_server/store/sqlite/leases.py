@@ -78,8 +78,8 @@ def _choose(transaction: Transaction, request: LeaseRequest) -> list[int]:
 
 def _lease_of(transaction: Transaction, row: list[Any]) -> Lease:
     (
-        key, tenant, job_id, queue, kind, attempt, max_attempts, fence, lease_expire_us, timeout_us, expire_us, priority,
-        create_us, headers, form, payload_type, encoding, size, payload,
+        key, tenant, job_id, queue, kind, attempt, max_attempts, fence, lease_expire_us, timeout_us, expire_us,
+        priority, create_us, headers, form, payload_type, encoding, size, payload,
     ) = row  # fmt: skip
     content: Content | None = None
     if form is not None:

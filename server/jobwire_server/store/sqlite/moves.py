@@ -1,4 +1,4 @@
-"""Moving jobs along the lifecycle table: every change of state that is not a submit, a lease, a success or a RetryJob."""
+"""Moving jobs along the lifecycle table: all changes of state but submit, lease, success and RetryJob."""
 
 from __future__ import annotations
 
@@ -48,14 +48,19 @@ class Move(NamedTuple):
 def read_facts(transaction: Transaction, keys: Iterable[int]) -> list[JobFacts]:
     """Read the facts of these jobs; those that are gone are left out."""
     found = transaction.one("read_facts", keys=json.dumps(list(keys)), now=transaction.now_us)
-    return [
-        JobFacts(
-            key, tenant, job_id, queue, kind, state_of(state), fence, attempt, max_attempts,
-            DEFAULT_RETRY_POLICY if retry is None else policy_of(retry), bool(cancel), bool(expired), losses, expire_us,
-        )
-        for key, tenant, job_id, queue, kind, state, fence, attempt, max_attempts, retry, cancel, expired, losses, expire_us
-        in json.loads(found)
-    ]  # fmt: skip
+    return [_facts(row) for row in json.loads(found)]
+
+
+def _facts(row: list[Any]) -> JobFacts:
+    (
+        key, tenant, job_id, queue, kind, state, fence, attempt, max_attempts, retry, cancel, expired, losses,
+        expire_us,
+    ) = row  # fmt: skip
+    policy = DEFAULT_RETRY_POLICY if retry is None else policy_of(retry)
+    return JobFacts(
+        key, tenant, job_id, queue, kind, state_of(state), fence, attempt, max_attempts, policy, bool(cancel),
+        bool(expired), losses, expire_us,
+    )  # fmt: skip
 
 
 def waiting_move(facts: JobFacts, event: Event, error: JobError | None = None) -> Move:
@@ -64,7 +69,7 @@ def waiting_move(facts: JobFacts, event: Event, error: JobError | None = None) -
 
 
 def apply_moves(transaction: Transaction, moves: Sequence[Move]) -> None:
-    """Write the moves: one statement for the rows (their events follow by trigger), one for attempts that ended badly."""
+    """Write the moves: one statement for the rows, one for the attempts that ended badly; triggers write the events."""
     if not moves:
         return
     ended = [

@@ -21,7 +21,7 @@ class Reserve:
         try:
             os.posix_fallocate(descriptor, 0, self._size)
         except OSError:
-            os.unlink(self._path)
+            self._path.unlink()
             return False
         finally:
             os.close(descriptor)

@@ -22,8 +22,8 @@ _STATES: Final = {state.value: state for state in State}
 
 JOB_COLUMNS: Final = (
     "key, tenant, id, state, revision, attempt, max_attempts, fence, queue, type, priority, due_us, create_us, "
-    "start_us, finish_us, cancel_us, lease_expire_us, worker_id, progress_percent, progress_message, last_error, batch_id, "
-    "schedule_us, expire_us, timeout_us, retention_us, retry, labels, headers"
+    "start_us, finish_us, cancel_us, lease_expire_us, worker_id, progress_percent, progress_message, last_error, "
+    "batch_id, schedule_us, expire_us, timeout_us, retention_us, retry, labels, headers"
 )
 CONTENT_COLUMNS: Final = (
     "payload_form, payload_type, payload_encoding, payload_size, payload, "

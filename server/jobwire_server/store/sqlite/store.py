@@ -134,15 +134,16 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            await writer.stop()
         readers, self._readers = self._readers, None
         if readers is not None:
             readers.shutdown(wait=True)
         for reader in self._idle_readers:
             reader.close()
         self._idle_readers.clear()
+        # The writer goes last: closing the last connection folds the WAL into the file, which a reader may not do.
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.stop()
         if self._lock is not None:
             self._lock.release()
         if self._folder is not None:

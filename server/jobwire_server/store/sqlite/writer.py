@@ -8,11 +8,13 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Final
 
 import apsw
+import structlog
 
-from jobwire_server.domain.errors import JobwireError, StoreFull, StoreUnavailable, TooManyRequests
+from jobwire_server.domain.errors import StoreFull, StoreUnavailable, TooManyRequests
 from jobwire_server.kernel.failpoint import Failpoint
 from jobwire_server.store.base import CommitNotice
 from jobwire_server.store.sqlite.reserve import Reserve
@@ -20,7 +22,9 @@ from jobwire_server.store.sqlite.settings import SqliteSettings
 from jobwire_server.store.sqlite.transaction import Transaction, WriterState
 
 _STOP: Final = None
-FATAL_ERRORS: Final = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
+_GROUPS_PER_WAL_LOOK: Final = 256
+_WAL_WAIT_MS: Final = 100
+log = structlog.get_logger(__name__)
 
 
 class Rank(IntEnum):
@@ -83,6 +87,8 @@ class Writer:
         self._waiting: list[Intent] = []
         self._queued_bytes = 0
         self._broken: BaseException | None = None
+        self._groups = 0
+        self._wal = Path(connection.filename + "-wal")
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="jobwire-writer", daemon=True)
@@ -169,19 +175,40 @@ class Writer:
             self._state.full = False
         try:
             notice = self._commit(group)
-        except apsw.FullError:
-            self._write_on_full_disk(group)
-            return
-        except FATAL_ERRORS as error:
-            self._fail(group, error)
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to one intent: find out which
-            if len(group) > 1:
-                self._write_one_by_one(group)
-            else:
-                self._refuse(group, _translated(error))
+        except Exception as error:  # noqa: BLE001 - nothing is lost: each kind has its answer
+            self._take_failure(group, error)
             return
         self._answer(group, notice)
+        self._groups += 1
+        if self._groups % _GROUPS_PER_WAL_LOOK == 0:
+            self._bound_wal()
+
+    def _take_failure(self, group: list[Intent], error: Exception) -> None:
+        """Answer a group whose transaction was rolled back."""
+        match error:
+            case apsw.FullError():
+                self._write_on_full_disk(group)
+            case apsw.IOError() | apsw.CorruptError() | apsw.NotADBError():
+                self._fail(group, error)
+            case apsw.BusyError() | apsw.LockedError():
+                busy = "The store is busy: another program holds its file."
+                self._refuse(group, StoreUnavailable(busy, retry_after_us=100_000))
+            case _ if len(group) > 1:
+                self._write_one_by_one(group)  # it belongs to one intent: the others shall not suffer
+            case _:
+                self._refuse(group, error)
+
+    def _bound_wal(self) -> None:
+        """Truncate a WAL that a long reader let grow; gives up quickly when the reader is still there."""
+        if self._wal.stat().st_size <= self._settings.wal_limit_bytes:
+            return
+        self._connection.set_busy_timeout(_WAL_WAIT_MS)
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            log.warning("store.wal_large", bytes=self._wal.stat().st_size)
+        finally:
+            self._connection.set_busy_timeout(self._settings.busy_timeout_us // 1000)
 
     def _commit(self, group: Sequence[Intent]) -> CommitNotice | None:
         """One transaction for the group; nothing is answered before it is durable."""
@@ -238,14 +265,6 @@ class Writer:
 def store_full() -> StoreFull:
     """The refusal of new work while the disk is full."""
     return StoreFull("The disk is full: free space, or try later.", retry_after_us=5_000_000)
-
-
-def _translated(error: Exception) -> BaseException:
-    if isinstance(error, JobwireError):
-        return error
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return StoreUnavailable("The store is busy: another program holds its file.", retry_after_us=100_000)
-    return error
 
 
 def _by_verb(group: Sequence[Intent]) -> list[tuple[Callable[[Transaction, Sequence[Intent]], None], list[Intent]]]:

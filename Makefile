@@ -15,7 +15,7 @@ DIR ?=
 export SCALE KILLS DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen test torture bench demo docs clean
+.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen check-docs test torture bench demo docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,7 @@ generate = $(protoc) --python_out=$(1) --pyi_out=$(1) $(PROTOS) \
 gen: $(GEN_STAMP)  ## generate client/jobwire/v1 from protos/
 	$(call generate,client)
 
-check: check-style check-types check-layers check-protos check-gen  ## linters, types, layers, contract, freshness of generated code
+check: check-style check-types check-layers check-protos check-gen check-docs  ## linters, types, layers, contract, freshness of generated code
 
 check-style: .venv/.stamp
 	$(BIN)/ruff check .
@@ -68,11 +68,14 @@ check-gen: $(GEN_STAMP)
 	diff -r --brief --exclude=__init__.py --exclude=__pycache__ "$$fresh/jobwire/v1" client/jobwire/v1 \
 	  || { echo 'client/jobwire/v1 does not match protos/: run make gen and commit the result' >&2; exit 1; }
 
+check-docs: .venv/.stamp
+	$(BIN)/python -m tools.docs --check
+
 test: .venv/.stamp  ## all tests but the torture campaigns
-	$(PYTEST) -n 2 tests --ignore=tests/torture
+	$(PYTEST) -n 2 --dist loadgroup tests --ignore=tests/torture
 
 torture: .venv/.stamp  ## kills, signals, fuzz, watchers (SCALE=n, KILLS=n for more)
-	$(PYTEST) tests/torture
+	$(PYTEST) -n 2 --dist loadgroup tests/torture
 
 bench: .venv/.stamp  ## measure P1 ... P7 and write bench/latest.json
 	$(BIN)/python -m bench

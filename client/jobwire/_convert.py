@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobwire.durations import aware
+from jobwire.errors import ArgumentInvalid
 from jobwire.models import (
     Attempt,
     Job,
@@ -66,9 +67,7 @@ def payload_of(message: job_pb2.Payload) -> Payload:
 
 
 def _error_of(message: job_pb2.JobError) -> JobError:
-    return JobError(
-        type=message.type, message=message.message, detail=message.detail, retryable=message.retryable
-    )
+    return JobError(type=message.type, message=message.message, detail=message.detail, retryable=message.retryable)
 
 
 def status_of(message: job_pb2.JobStatus) -> JobStatus:
@@ -232,13 +231,19 @@ def policy_message(policy: RetryPolicy) -> job_pb2.RetryPolicy:
     )
 
 
+def _state_number(state: JobState) -> job_pb2.JobState:
+    if state not in _STATE_NUMBERS:
+        raise ArgumentInvalid(f"{state!r} is no state to look for.")
+    return _STATE_NUMBERS[state]
+
+
 def filter_message(conditions: JobFilter) -> job_pb2.JobFilter:
     """Write conditions."""
     minimum, maximum = conditions.create_time_min, conditions.create_time_max
     return job_pb2.JobFilter(
         queues=conditions.queues,
         types=conditions.types,
-        states=[_STATE_NUMBERS[state] for state in conditions.states],
+        states=[_state_number(state) for state in conditions.states],
         labels=conditions.labels,
         batch_id=conditions.batch_id,
         create_time_min=timestamp(minimum) if minimum is not None else None,

@@ -32,7 +32,7 @@ from jobwire.errors import (
     Unavailable,
     WaitTimeout,
 )
-from jobwire.models import Job, JobEvent, JobEventType, JobFilter, JobStatus, JobUpdate, WatchCursor
+from jobwire.models import Job, JobEvent, JobFilter, JobStatus, JobUpdate, WatchCursor
 from jobwire.v1 import job_service_pb2
 
 T_co = TypeVar("T_co", covariant=True)
@@ -83,7 +83,7 @@ class Contact:
         self._failures += 1
         if at_once and self._failures == 1:
             return _FIRST_PAUSE_SECONDS * self._chance()
-        bound = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 16))
+        bound = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 16))
         pause = bound * self._chance()
         if error is not None and error.retry_after is not None:
             pause = max(pause, error.retry_after.total_seconds())
@@ -166,9 +166,7 @@ class JobFollow:
     rpc = "WatchJob"
     cursor: WatchCursor | None = None
 
-    def __init__(
-        self, job_id: str, *, full: bool, after_revision: int | None, limit: Limit, contact: Contact
-    ) -> None:
+    def __init__(self, job_id: str, *, full: bool, after_revision: int | None, limit: Limit, contact: Contact) -> None:
         self.is_done = False
         self._job_id = job_id
         self._full = full

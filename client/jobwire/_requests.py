@@ -72,7 +72,7 @@ class Submission:
 
     type: str
     payload: Any = None
-    options: SubmitOptions = field(default_factory=lambda: SubmitOptions())
+    options: SubmitOptions = field(default_factory=SubmitOptions)
 
 
 class Moment(NamedTuple):
@@ -195,6 +195,11 @@ class Batch:
     elements: tuple[job_service_pb2.SubmitJobRequest | JobwireError, ...]
 
     @property
+    def sent_count(self) -> int:
+        """Number of elements that can be sent."""
+        return sum(not isinstance(each, JobwireError) for each in self.elements)
+
+    @property
     def request(self) -> job_service_pb2.BatchSubmitJobsRequest | None:
         """The request for what can be sent, or None when nothing can."""
         requests = [each for each in self.elements if not isinstance(each, JobwireError)]
@@ -261,7 +266,7 @@ def _sized_element(
 def _submission(item: tuple[str, Any] | Submission) -> Submission:
     if isinstance(item, Submission):
         return item
-    if isinstance(item, tuple) and len(item) == 2:
+    if len(item) == 2:
         return Submission(*item)
     raise ArgumentInvalid(f"An item must be (type, payload) or a Submission, not {item!r:.80}.")
 
@@ -329,3 +334,9 @@ def retry_request(
             additional_attempts=additional_attempts,
             schedule_time=_convert.timestamp(starts) if starts is not None else None,
         )
+
+
+def check_batch_options(atomic: bool, key: str | None, batch_id: str | None) -> None:
+    """Refuse options that only an atomic batch has."""
+    if not atomic and (key is not None or batch_id is not None):
+        raise ArgumentInvalid("key and batch_id need atomic=True; without it give each Submission its own key.")

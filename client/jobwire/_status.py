@@ -35,9 +35,7 @@ class Place(NamedTuple):
     """The call's deadline."""
 
 
-def error_from(
-    grpc_code: str, text: str, metadata: Iterable[tuple[str, str | bytes]], place: Place
-) -> JobwireError:
+def error_from(grpc_code: str, text: str, metadata: Iterable[tuple[str, str | bytes]], place: Place) -> JobwireError:
     """Make the error for a call that ended with `grpc_code` (a canonical name) and the trailing `metadata`."""
     for key, value in metadata:
         if key == _DETAILS_KEY and isinstance(value, bytes):

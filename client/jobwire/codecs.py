@@ -6,7 +6,7 @@
 | bytes, bytearray, memoryview | application/octet-stream |
 | protobuf message | application/x-protobuf; type=FULL.NAME |
 | `Payload` | its own |
-| anything else | application/json: plain values, dataclasses, objects with `model_dump`, enums, UUIDs, dates and times |
+| anything else | application/json: plain values, dataclasses, `model_dump`, enums, UUIDs, dates |
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ def _plain(value: object) -> object:
             return str(value)
         case Mapping():
             return dict(value)
+        case _:
+            return _dumped(value)
+
+
+def _dumped(value: object) -> object:
     model_dump = getattr(value, "model_dump", None)
     if callable(model_dump):
         return model_dump(mode="json")
@@ -198,15 +203,15 @@ def _shape_plain(value: object, kind: Any, arguments: tuple[Any, ...], path: str
         return _shape_elements(value, kind, arguments, path)
     if isinstance(value, dict) and len(arguments) == 2:
         return {name: _shape(inner, arguments[1], f"{path}.{name}") for name, inner in value.items()}
-    return kind(value) if kind in (float, tuple) else value
+    return cast("Any", kind)(value) if kind in (float, tuple) else value
 
 
 def _shape_elements(values: list[Any], kind: Any, arguments: tuple[Any, ...], path: str) -> object:
     each = arguments if kind is tuple and Ellipsis not in arguments else arguments[:1] * len(values)
     if len(each) != len(values):
         raise _Mismatch(f"{path or 'it'} has {len(values)} elements, not {len(each)}")
-    shaped = (_shape(inner, wanted, f"{path}[{index}]") for index, (inner, wanted) in enumerate(zip(values, each, strict=True)))
-    return kind(shaped)
+    pairs = enumerate(zip(values, each, strict=True))
+    return kind(_shape(inner, wanted, f"{path}[{index}]") for index, (inner, wanted) in pairs)
 
 
 def _refuse(value: object, kind: type, path: str) -> object:

@@ -43,7 +43,7 @@ def _seconds_of(value: Duration, name: str) -> float:
                 return math.inf
         case str():
             return _seconds_of_text(value, name)
-    raise ArgumentInvalid(  # type: ignore[unreachable]  # callers without a type checker
+    raise ArgumentInvalid(
         f"{name} must be text such as '30s', a number of seconds or a timedelta, not {type(value).__name__}."
     )
 
@@ -77,7 +77,7 @@ def format_duration(value: timedelta) -> str:
 def aware(value: datetime, *, name: str = "time") -> datetime:
     """Return the time in UTC. Raises ArgumentInvalid when it has no time zone: whose midnight would it be?"""
     if not isinstance(value, datetime):
-        raise ArgumentInvalid(f"{name} must be a datetime, not {type(value).__name__}.")  # type: ignore[unreachable]
+        raise ArgumentInvalid(f"{name} must be a datetime, not {type(value).__name__}.")
     if value.tzinfo is None or value.utcoffset() is None:
         raise ArgumentInvalid(
             f"{name} {value.isoformat()} has no time zone. Give it one, for example datetime.now(UTC)."

@@ -429,7 +429,9 @@ _LOCAL: tuple[type[JobwireError], ...] = (
     ServerUnreachable, CallTimeout, WaitTimeout, JobEnded, ArgumentInvalid, NotDecodable, ClientClosed, WrongEventLoop,
 )  # fmt: skip
 
-CATALOGUE: Mapping[str, type[JobwireError]] = {error.reason: error for error in _subclasses(JobwireError) if error.reason}
+CATALOGUE: Mapping[str, type[JobwireError]] = {
+    error.reason: error for error in _subclasses(JobwireError) if error.reason
+}
 """Every reason there is, and its class."""
 
 LOCAL_REASONS = frozenset(reason for reason, error in CATALOGUE.items() if issubclass(error, _LOCAL))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from jobwire_server.domain.outcome import Outcome, Succeeded
 from jobwire_server.kernel.telemetry import SilentLog
 from jobwire_server.store.base import Lease, Owner, Report, ReportAnswer, Submission, Transport
 from jobwire_server.store.sqlite.store import SqliteStore
-from jobwire_server.watch.index import ProgressNote
+from jobwire_server.watch.hub import ProgressNote
 from tests.helpers.manual_clock import ManualClock
 
 TENANT = "default"
@@ -38,9 +38,12 @@ async def store(clock: ManualClock, tmp_path: Path) -> AsyncIterator[SqliteStore
     await store.close()
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
+async def eventually(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
     """Let the loop and the store's threads work until `condition` holds; the test's own timeout is the bound."""
-    while not condition():
+    while True:
+        answer = condition()
+        if answer is True or (answer is not False and await answer):
+            return
         await asyncio.sleep(0.001)
 
 
@@ -157,3 +160,22 @@ async def engine(store: SqliteStore, clock: ManualClock) -> AsyncIterator[Engine
     async with running(store, clock) as engine:
         engine.dispatcher.grant()
         yield engine
+
+
+async def reaches(store: SqliteStore, job_id: str, *states: State) -> Job:
+    """Wait until the job is in one of `states`; returns it."""
+
+    async def is_there() -> bool:
+        return await state_of(store, job_id) in states
+
+    await eventually(is_there)
+    return await job_of(store, job_id)
+
+
+async def counted(store: SqliteStore, state: State, count: int) -> None:
+    """Wait until at least `count` jobs are in `state`."""
+
+    async def enough() -> bool:
+        return (await store.counts()).by_state.get(state, 0) >= count
+
+    await eventually(enough)

@@ -40,7 +40,7 @@ async def test_credits_are_never_exceeded_and_come_back_with_each_report(engine:
 
     finished = 0
     while finished < 30:
-        await eventually(lambda: len(worker.assigned) > finished)
+        await eventually(lambda taken=finished: len(worker.assigned) > taken)
         await engine.settled()
         held = worker.assigned[finished:]
         assert len(held) <= 4

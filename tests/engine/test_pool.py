@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -13,7 +12,7 @@ from jobwire.worker.runtime import WorkerRuntime
 from jobwire_server.domain.job import TERMINAL_STATES, Content, Job, RetryPolicy, State
 from jobwire_server.pool.builtin import builtin_app
 from jobwire_server.pool.direct import DirectTransport, run_of, token_of
-from tests.engine.conftest import Engine, job_of, new_job, submit
+from tests.engine.conftest import Engine, counted, job_of, new_job, reaches, submit
 
 pytestmark = pytest.mark.asyncio
 
@@ -30,9 +29,7 @@ async def pool(engine: Engine) -> AsyncIterator[WorkerRuntime]:
 
 
 async def ended(engine: Engine, job_id: str) -> Job:
-    while (job := await job_of(engine.store, job_id)).status.state not in TERMINAL_STATES:
-        await asyncio.sleep(0.001)
-    return job
+    return await reaches(engine.store, job_id, *TERMINAL_STATES)
 
 
 def json_payload(value: object) -> Content:
@@ -85,11 +82,7 @@ async def test_a_result_over_the_limit_fails_the_job_instead_of_retrying_for_eve
 async def test_a_thousand_jobs_run_in_four_slots(engine: Engine, pool: WorkerRuntime) -> None:
     await submit(engine.store, *(new_job(f"j{n}", "echo") for n in range(1000)))
 
-    counts = await engine.store.counts()
-    while counts.by_state.get(State.COMPLETED, 0) < 1000:
-        await asyncio.sleep(0.01)
-        counts = await engine.store.counts()
-
+    await counted(engine.store, State.COMPLETED, 1000)
     assert (await job_of(engine.store, "j999")).status.attempt == 1
 
 

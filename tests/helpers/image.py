@@ -19,6 +19,7 @@ class Event(NamedTuple):
     revision: int
     key: int
     job_id: str
+    type: str
     sequence: int
     kind: int
     previous_state: int | None

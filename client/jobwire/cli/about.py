@@ -110,7 +110,7 @@ def _version_rows(client: dict[str, str], server: dict[str, Any] | None) -> list
     if (report := server["recovery"]) is not None:
         names = ("returned", "still_leased", "failed", "waiting")
         counts = [f"{report[name + '_count']} {name.replace('_', ' ')}" for name in names]
-        rows.append("recovery " + " · ".join([*counts, str(report["duration"])]))
+        rows.append("recovery " + " · ".join([*counts, *([report["duration"]] if report["duration"] else [])]))
     if server["capabilities"]:
         rows.append("capabilities " + ", ".join(server["capabilities"]))
     return rows

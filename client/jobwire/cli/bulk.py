@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO, TypeVar
 
-from jobwire.cli.faults import CliError
+from jobwire.cli.faults import CliError, as_clause
 from jobwire.cli.invocation import Invocation
-from jobwire.cli.output import Printer
+from jobwire.cli.output import Many, Printer
 from jobwire.cli.server import Server
 from jobwire.cli.spec import SubmitFlags, request_of_line
+from jobwire.errors import DeadlineExceeded, JobwireError, Unavailable
 from jobwire.v1 import job_service_pb2 as pb
 
 _BATCH_JOBS = 1000
@@ -22,22 +23,39 @@ _BATCH_BYTES = 3 * 1024 * 1024
 T = TypeVar("T")
 
 
+class _Refused(NamedTuple):
+    reason: str
+    message: str
+    field: str = ""
+
+
 class _Line(NamedTuple):
     number: int
-    request: pb.SubmitJobRequest
+    request: pb.SubmitJobRequest | _Refused
 
 
 class _Tally:
-    """What became of the lines."""
+    """What became of the lines, told in their order."""
 
-    def __init__(self, printer: Printer) -> None:
+    def __init__(self, printer: Printer, many: Many) -> None:
         self._printer = printer
+        self._many = many
         self.accepted = 0
         self.refused = 0
 
-    def refuse(self, number: int, reason: str, sentence: str) -> None:
+    def accept(self, result: pb.SubmitResult) -> None:
+        self.accepted += 1
+        self._many.add(result, identifier=result.job_id, text=lambda: result.job_id)
+
+    def refuse(self, number: int, refusal: _Refused) -> None:
+        """Name the line on stderr; where a program reads, the refusal is one of the results."""
         self.refused += 1
-        self._printer.warn(f"line {number} refused [{reason}]: {sentence}")
+        reason, message, field = refusal
+        if self._printer.output.for_machines:
+            error = pb.SubmitError(reason=reason, message=f"line {number}: {message}", field=field)
+            self._many.add(pb.SubmitResult(error=error), identifier="")
+        else:
+            self._printer.warn(f"line {number} refused [{reason}]: {f'{field}: ' if field else ''}{message}")
 
 
 def submit_lines(invocation: Invocation, file: str, *, job_type: str | None, flags: SubmitFlags) -> None:
@@ -47,22 +65,11 @@ def submit_lines(invocation: Invocation, file: str, *, job_type: str | None, fla
             "USAGE", "--data, --key and --job-id belong to one job: with --from-jsonl, put them in the lines"
         )
     printer = Printer(invocation)
-    tally = _Tally(printer)
     with _open(file) as stream, Server(invocation) as server, printer.many("results") as many:
-        lines = _lines(stream, job_type=job_type, flags=flags, now=invocation.wall_seconds(), tally=tally)
+        tally = _Tally(printer, many)
+        lines = _lines(stream, job_type=job_type, flags=flags, now=invocation.wall_seconds())
         for batch in _batches(lines):
-            answer = server.call(
-                "BatchSubmitJobs",
-                pb.BatchSubmitJobsRequest(requests=[line.request for line in batch], independent=True),
-                pb.BatchSubmitJobsResponse,
-            )
-            for line, result in zip(batch, answer.results, strict=True):
-                if result.HasField("error"):
-                    place = f"{result.error.field}: " if result.error.field else ""
-                    tally.refuse(line.number, result.error.reason, place + result.error.message)
-                else:
-                    tally.accepted += 1
-                    many.add(result, identifier=result.job_id, text=lambda job_id=result.job_id: job_id)  # type: ignore[misc]
+            _submit_batch(server, batch, tally)
     printer.talk(f"{tally.accepted} submitted, {tally.refused} refused")
     if tally.refused:
         raise CliError(
@@ -70,6 +77,24 @@ def submit_lines(invocation: Invocation, file: str, *, job_type: str | None, fla
             f"{tally.refused} of {tally.refused + tally.accepted} lines were refused",
             details={"submitted": tally.accepted, "refused": tally.refused},
         )
+
+
+def _submit_batch(server: Server, batch: Sequence[_Line], tally: _Tally) -> None:
+    requests = [line.request for line in batch if not isinstance(line.request, _Refused)]
+    results: Iterator[pb.SubmitResult] = iter(())
+    if requests:
+        request = pb.BatchSubmitJobsRequest(requests=requests, independent=True)
+        results = iter(server.call("BatchSubmitJobs", request, pb.BatchSubmitJobsResponse).results)
+    for line in batch:
+        if isinstance(line.request, _Refused):
+            tally.refuse(line.number, line.request)
+            continue
+        result = next(results)
+        if result.HasField("error"):
+            error = result.error
+            tally.refuse(line.number, _Refused(error.reason, as_clause(error.message), error.field))
+        else:
+            tally.accept(result)
 
 
 @contextmanager
@@ -85,18 +110,16 @@ def _open(file: str) -> Iterator[TextIO]:
         yield stream
 
 
-def _lines(
-    stream: Iterable[str], *, job_type: str | None, flags: SubmitFlags, now: float, tally: _Tally
-) -> Iterator[_Line]:
+def _lines(stream: Iterable[str], *, job_type: str | None, flags: SubmitFlags, now: float) -> Iterator[_Line]:
     for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
         try:
             yield _Line(number, request_of_line(line, job_type=job_type, flags=flags, now_seconds=now))
         except CliError as error:
-            tally.refuse(number, error.code, error.message)
+            yield _Line(number, _Refused(error.code, error.message))
         except ValueError as error:
-            tally.refuse(number, "INPUT_UNREADABLE", str(error))
+            yield _Line(number, _Refused("INPUT_UNREADABLE", str(error)))
 
 
 def _batches(lines: Iterable[_Line]) -> Iterator[list[_Line]]:
@@ -104,7 +127,7 @@ def _batches(lines: Iterable[_Line]) -> Iterator[list[_Line]]:
     batch: list[_Line] = []
     size = 0
     for line in lines:
-        length = line.request.ByteSize() + 8
+        length = 0 if isinstance(line.request, _Refused) else line.request.ByteSize() + 8
         if batch and (len(batch) == _BATCH_JOBS or size + length > _BATCH_BYTES):
             yield batch
             batch, size = [], 0
@@ -119,16 +142,22 @@ def for_each_id(
 ) -> None:
     """Act on each id; one that is refused does not stop the others.
 
-    One id: its own error. Several: each refusal on stderr, then PARTIAL, or the first refusal when nothing succeeded.
+    One id: its own error. Several: each refusal on stderr (for programs: in the details), then PARTIAL, or the first
+    refusal when nothing succeeded.
     """
-    faults: list[CliError] = []
+    printer = Printer(invocation)
+    faults: list[JobwireError] = []
+    refused: dict[str, str] = {}
     for job_id in job_ids:
         try:
             show(act(job_id))
-        except CliError as fault:
-            faults.append(fault)
-            if len(job_ids) > 1:
-                Printer(invocation).warn(f"{job_id} refused [{fault.code}]: {fault.message}")
+        except (Unavailable, DeadlineExceeded):
+            raise  # the server is gone: the other ids would fare no better
+        except JobwireError as error:
+            faults.append(error)
+            refused[job_id] = error.code
+            if len(job_ids) > 1 and not printer.output.for_machines:
+                printer.warn(f"{job_id} refused [{error.code}]: {as_clause(error.message)}")
     if not faults:
         return
     if len(faults) == len(job_ids):
@@ -136,5 +165,5 @@ def for_each_id(
     raise CliError(
         "PARTIAL",
         f"{len(faults)} of {len(job_ids)} jobs were refused",
-        details={"refused": len(faults), "done": len(job_ids) - len(faults)},
+        details={"refused": refused, "done": len(job_ids) - len(faults)},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
 from jobwire.cli.params import Parsed
 from jobwire.cli.words import TERMINAL, state_named, state_word
 from jobwire.v1 import job_pb2

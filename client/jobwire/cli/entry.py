@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from jobwire.cli.faults import CliError, ExitCode
+from jobwire.cli.faults import CliError, ExitCode, as_clause
 from jobwire.cli.invocation import Invocation, Output
 from jobwire.cli.root import root
 
@@ -56,7 +56,7 @@ def _run(given: list[str], invocation: Invocation) -> int:
 
 def _usage_fault(error: click.UsageError) -> CliError:
     path = error.ctx.command_path if error.ctx is not None else "jobwire"
-    return CliError("USAGE", error.format_message().rstrip("."), hints=[f"see: {path} --help"])
+    return CliError("USAGE", as_clause(error.format_message()), hints=[f"see: {path} --help"])
 
 
 def _foreign_fault(error: Exception) -> CliError:

@@ -47,6 +47,7 @@ LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
     "CALL_TIMEOUT": (ExitCode.UNREACHABLE, "The server did not answer before the call's deadline (`--timeout`)."),
     "PARTIAL": (ExitCode.PARTIAL, "Some of several jobs were refused; each is named on stderr."),
+    "START_FAILED": (ExitCode.UNEXPECTED, "The server could not start."),
     "INTERRUPTED": (ExitCode.INTERRUPTED, "Ctrl+C."),
     "UNEXPECTED": (ExitCode.UNEXPECTED, "A bug; a report file is written."),
 })  # fmt: skip
@@ -75,6 +76,12 @@ def exit_code_for(reason: str, grpc_code: str | None) -> ExitCode:
     if reason == "REQUEST_ID_REUSED":  # a conflict about a key, though gRPC calls it an invalid argument
         return ExitCode.CONFLICT
     return _EXIT_BY_GRPC_CODE.get(grpc_code or "", ExitCode.UNEXPECTED)
+
+
+def as_clause(sentence: str) -> str:
+    """Fit a sentence behind `error[CODE]`: no capital at its start (unless a name's), no full stop."""
+    text = sentence.strip().removesuffix(".")
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
 
 
 class CliError(Exception):
@@ -120,7 +127,7 @@ class CliError(Exception):
                 "code": self.code,
                 "grpc_code": self.grpc_code,
                 "message": self.message,
-                "hint": "; ".join(self.hints),
+                "hint": "; ".join(" ".join(hint.split()) for hint in self.hints),
                 "details": {**self.details, **({"why": list(self.why)} if self.why else {})},
             }
         }

@@ -44,8 +44,9 @@ class Deadline:
 class Follower:
     """One logical watch over as many streams as it takes.
 
-    Yields every event once per job and revision, PROGRESS and DELETED as they come. A lost place in the log (compaction,
-    another store) is answered by the current state of things. Ends when the server has said all it was asked for.
+    Yields every event once per job and revision, PROGRESS and DELETED as they come. A lost place in the log
+    (compaction, another store) is answered by the current state of things. Ends when the server has said all that it
+    was asked for.
     """
 
     def __init__(

@@ -72,8 +72,8 @@ class Invocation:
 
     @property
     def quiet(self) -> bool:
-        """True: no talk on stderr, errors only."""
-        return bool(self.flags.get("quiet", False))
+        """True: no talk on stderr, errors only. So it is, too, where a program reads JSON: stderr is for it alone."""
+        return bool(self.flags.get("quiet", False)) or (self.output.for_machines and not self.stderr.isatty())
 
     @property
     def address(self) -> Address:

@@ -16,16 +16,18 @@ from jobwire.cli.flags import command
 from jobwire.cli.following import Deadline
 from jobwire.cli.invocation import Invocation, Output
 from jobwire.cli.outcome import print_result, raise_unless_completed
-from jobwire.cli.output import Printer
+from jobwire.cli.output import Many, Printer
 from jobwire.cli.params import DURATION, MOMENT
 from jobwire.cli.root import JOB_COMMANDS, JobGroup
 from jobwire.cli.server import Server
 from jobwire.cli.spec import timestamp_of
+from jobwire.cli.story import job_story
 from jobwire.cli.words import TERMINAL, badge, job_table, painted
 from jobwire.v1 import job_pb2
 from jobwire.v1 import job_service_pb2 as pb
 
 _PAGE_JOBS = 1000
+_TABLE_JOBS = 1000
 _LONG_POLL = timedelta(seconds=30)
 
 job = JobGroup(
@@ -37,7 +39,7 @@ job = JobGroup(
 
 
 def print_jobs(invocation: Invocation, printer: Printer, jobs: Sequence[job_pb2.Job]) -> None:
-    """Draw the table: ages and a cut last column on a terminal, full times and full texts in a pipe."""
+    """Draw the table, if tables are wanted. A terminal gets ages and a cut last column, a pipe full times and texts."""
     on_terminal = invocation.stdout.isatty()
     now = invocation.wall_seconds() if on_terminal else None
     width = shutil.get_terminal_size().columns if on_terminal else None
@@ -76,13 +78,22 @@ def list_jobs(
     with Server(invocation) as server:
         pages = _Pages(server, condition, None if everything else limit)
         with printer.many("jobs", tail=pages.tail) as many:
-            for page in pages:
-                for found in page:
-                    many.add(found, identifier=found.job_id)
-                if printer.output is Output.TABLE and (page or not many.count):
-                    print_jobs(invocation, printer, page)
+            _write_pages(invocation, printer, pages, many)
     if pages.next_page_token:
         printer.talk(f"the newest {many.count} jobs; there are more: --limit N or --all")
+
+
+def _write_pages(invocation: Invocation, printer: Printer, pages: _Pages, many: Many) -> None:
+    shown: list[job_pb2.Job] = []
+    for page in pages:
+        for found in page:
+            many.add(found, identifier=found.job_id)
+        shown += page
+        if len(shown) >= _TABLE_JOBS:  # in parts, so that --all needs no memory
+            print_jobs(invocation, printer, shown)
+            shown = []
+    if shown or not many.count:
+        print_jobs(invocation, printer, shown)
 
 
 class _Pages:
@@ -124,7 +135,7 @@ class _Pages:
 @command("get", epilog="Example: jobwire job get 0197f3c2-a9e1-7bcd-8000-3c5f0a1b2c3d -o json")
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 def get(invocation: Invocation, job_ids: tuple[str, ...]) -> None:
-    """Read jobs by id, with payload, result and attempts.
+    """Read jobs by id: one with all that is known of it, several as a table.
 
     -o json prints the job; for several ids {"jobs": [...]}. An id without a job is an error (exit 6, or 11 when the
     others exist).
@@ -140,7 +151,11 @@ def get(invocation: Invocation, job_ids: tuple[str, ...]) -> None:
         try:
             for_each_id(invocation, job_ids, server.job, take)
         finally:
-            if found and printer.output is Output.TABLE:
+            if len(job_ids) == 1:
+                printer.rows(
+                    line for job in found for line in job_story(job, coloured=invocation.coloured(invocation.stdout))
+                )
+            elif found:
                 print_jobs(invocation, printer, found)
 
 

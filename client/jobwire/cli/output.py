@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from jobwire.cli.invocation import Invocation, Output
@@ -17,6 +16,8 @@ _WELL_KNOWN = "google.protobuf."
 
 def document_of(message: Message) -> dict[str, Any]:
     """Map a message to ProtoJSON with original field names and every field present; null = not set."""
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - people and -o id need none of it
+
     given = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     return {field.name: _value(message, field, given.get(field.name)) for field in message.DESCRIPTOR.fields}
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
 else:  # generic for type checkers only: older releases of click cannot be subscripted

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from jobwire.cli.faults import CliError
+from jobwire.cli.faults import CliError, as_clause
 from jobwire.errors import JobwireError
 
 _HINTS: Mapping[str, tuple[str, ...]] = MappingProxyType({
@@ -33,15 +33,9 @@ def fault_of(error: JobwireError) -> CliError:
             if violation.description not in error.message]  # fmt: skip
     return CliError(
         error.code,
-        _as_clause(error.message),
+        as_clause(error.message),
         why=why,
         hints=_HINTS.get(error.code, tuple(error.hint.splitlines())),
         grpc_code=error.grpc_code or None,
         details=details,
     )
-
-
-def _as_clause(sentence: str) -> str:
-    """Fit a sentence behind `error[CODE]`: no capital at its start (unless a name's), no full stop."""
-    text = sentence.strip().removesuffix(".")
-    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text

@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Mapping[str, Entry] = MappingProxyType({
-    "run": Entry("jobwire.cli.submitting:run", "Submit a job, follow it, print its result, exit by its outcome."),
+    "run": Entry("jobwire.cli.running:run", "Submit a job, follow it, print its result, exit by its outcome."),
     "submit": Entry("jobwire.cli.submitting:submit", "Submit a job (or many, --from-jsonl) and print its id."),
     "watch": Entry("jobwire.cli.watching:watch", "Print changes of jobs as they happen."),
     "wait": Entry("jobwire.cli.watching:wait", "Block until jobs have finished, or another condition."),

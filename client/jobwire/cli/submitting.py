@@ -1,31 +1,27 @@
-"""`jobwire run` and `jobwire submit`."""
+"""`jobwire submit`, and what it shares with `jobwire run`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import click
 
 from jobwire.cli.faults import CliError
 from jobwire.cli.flags import command
-from jobwire.cli.following import Deadline, Follower
-from jobwire.cli.invocation import Invocation, Output
-from jobwire.cli.outcome import print_result, raise_unless_completed
-from jobwire.cli.output import Printer, compact, document_of
+from jobwire.cli.invocation import Invocation
+from jobwire.cli.output import Printer
 from jobwire.cli.params import BACKOFF, DURATION, MOMENT, PAIR
-from jobwire.cli.progress import Reporter, reporter_for
 from jobwire.cli.server import Server
 from jobwire.cli.spec import JSON_TYPE, SubmitFlags, request_of
-from jobwire.cli.words import TERMINAL, state_word
-from jobwire.v1 import admin_service_pb2, job_pb2
+from jobwire.cli.words import state_word
+from jobwire.v1 import admin_service_pb2
 from jobwire.v1 import job_service_pb2 as pb
 
 _TYPE_CAPABILITY = "type:"
 
 
-def _spec_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def spec_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the flags that describe a job, in the order that help shows them."""
     options = [
         click.option("-d", "--data", metavar="JSON|@FILE|-", help="Payload: JSON, a file, or stdin."),
@@ -52,7 +48,8 @@ def _spec_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _flags_of(given: dict[str, Any]) -> SubmitFlags:
+def flags_of(given: dict[str, Any]) -> SubmitFlags:
+    """Gather what click parsed for `spec_options`."""
     return SubmitFlags(**{**given, "labels": dict(given["labels"]), "headers": dict(given["headers"])})
 
 
@@ -71,108 +68,12 @@ def note_about_type(info: admin_service_pb2.ServerInfo, job_type: str) -> str | 
 
 
 @command(
-    "run",
-    short_help="Submit a job, follow it, print its result.",
-    epilog="Example: jobwire run hello -d '\"Ada\"'",
-)
-@click.argument("job_type", metavar="TYPE")
-@_spec_options
-@click.option(
-    "--timeout",
-    "wait_limit",
-    type=DURATION,
-    help="Longest wait for the end (exit 5; the job goes on). Before the command: deadline of each call.",
-)
-@click.option("--exit-status/--no-exit-status", default=True, help="Exit by the job's outcome. Default: yes.")
-def run(invocation: Invocation, job_type: str, wait_limit: timedelta | None, exit_status: bool, **given: Any) -> None:
-    """Submit a job, follow it, print its result on stdout, and exit by its outcome.
-
-    Exit code 0: COMPLETED, 3: FAILED, 4: CANCELLED or EXPIRED, 5: --timeout is over. Ctrl+C leaves the job running.
-    stdout gets the result and nothing else; -o json the whole job, -o jsonl each event, -o id the id.
-    """
-    request = request_of(job_type, _flags_of(given), now_seconds=invocation.wall_seconds())
-    deadline = Deadline(wait_limit)
-    with Server(invocation) as server, reporter_for(invocation) as reporter:
-        info = server.info()
-        submitted = _submit_for_run(server, request)
-        reporter.submitted(submitted)
-        if (note := note_about_type(info, job_type)) is not None:
-            reporter.say(note)
-        try:
-            job = _follow_to_end(server, submitted, info.current.epoch, deadline, reporter, invocation)
-        except KeyboardInterrupt:
-            raise left_running(submitted.job_id) from None
-        reporter.ended(job)
-    _print_run(Printer(invocation), job)
-    if exit_status:
-        raise_unless_completed(job)
-
-
-def _submit_for_run(server: Server, request: pb.SubmitJobRequest) -> job_pb2.Job:
-    try:
-        return server.call("SubmitJob", request, pb.SubmitJobResponse).job
-    except KeyboardInterrupt:
-        raise CliError(
-            "INTERRUPTED",
-            "interrupted before the server answered: the job may exist or not",
-            hints=[f"settle it by asking again with the same key:   --key {request.request_id}"],
-        ) from None
-
-
-def left_running(job_id: str) -> CliError:
-    """Say after Ctrl+C that the job goes on, and where to look."""
-    return CliError(
-        "INTERRUPTED",
-        f"interrupted; the job goes on: {job_id}",
-        hints=[
-            f"look:      jobwire job get {job_id}",
-            f"follow:    jobwire watch {job_id}",
-            f"stop it:   jobwire job cancel {job_id}",
-        ],
-        details={"job_id": job_id},
-    )
-
-
-def _follow_to_end(
-    server: Server, submitted: job_pb2.Job, epoch: str, deadline: Deadline, reporter: Reporter, invocation: Invocation
-) -> job_pb2.Job:
-    """Follow a job from its submit to its end, without a gap in between; return it with its result."""
-    request = pb.WatchJobsRequest(
-        job_ids=[submitted.job_id], until_all_terminal=True, include_progress=True,
-        after=pb.WatchCursor(epoch=epoch, revision=submitted.status.revision),
-    )  # fmt: skip
-    follower = Follower(server, request, deadline=deadline, on_cut=reporter.say)
-    follower.saw(submitted.job_id, submitted.status.revision)
-    printer = Printer(invocation)
-    if submitted.status.state not in TERMINAL:
-        for event in follower.events():
-            reporter.changed(event)
-            if printer.output is Output.JSONL:
-                printer.line(compact(document_of(event)))
-            if event.event_type == pb.JOB_EVENT_TYPE_DELETED:
-                raise CliError("JOB_DELETED", f"job {submitted.job_id} was deleted while it was watched")
-            if event.status.state in TERMINAL:
-                break
-    return server.job(submitted.job_id)
-
-
-def _print_run(printer: Printer, job: job_pb2.Job) -> None:
-    match printer.output:
-        case Output.TABLE:
-            print_result(printer, job)
-        case Output.JSONL:
-            printer.line(compact(document_of(job)))
-        case _:
-            printer.one(job, identifier=job.job_id, text=lambda: None)
-
-
-@command(
     "submit",
     short_help="Submit a job and print its id.",
     epilog="Example: jobwire submit hello -d '\"Ada\"' --delay 5m",
 )
 @click.argument("job_type", metavar="[TYPE]", required=False)
-@_spec_options
+@spec_options
 @click.option("--from-jsonl", "file", metavar="FILE",
               help="Submit one job per line of FILE (- = stdin): a JSON object with type, payload, queue, key, ...; "
               "flags are the defaults of all lines.")  # fmt: skip
@@ -182,7 +83,7 @@ def submit(invocation: Invocation, job_type: str | None, file: str | None, **giv
     With --from-jsonl: many jobs, each on its own. A refused line is named on stderr and does not stop the others
     (exit 11). -o json prints the job; with --from-jsonl one answer per line of the file.
     """
-    flags = _flags_of(given)
+    flags = flags_of(given)
     if file is not None:
         from jobwire.cli.bulk import submit_lines  # noqa: PLC0415 - only for files
 

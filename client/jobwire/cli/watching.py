@@ -13,7 +13,7 @@ from jobwire.cli.faults import CliError
 from jobwire.cli.filters import filter_of, filter_options
 from jobwire.cli.flags import command
 from jobwire.cli.following import Deadline, Follower
-from jobwire.cli.invocation import Invocation, Output
+from jobwire.cli.invocation import Invocation
 from jobwire.cli.job import print_jobs
 from jobwire.cli.outcome import ended_fault
 from jobwire.cli.output import Many, Printer
@@ -223,8 +223,7 @@ def _print_jobs_now(invocation: Invocation, printer: Printer, jobs: Sequence[job
         with printer.many("jobs") as many:
             for job in jobs:
                 many.add(job, identifier=job.job_id)
-    if printer.output is Output.TABLE:
-        print_jobs(invocation, printer, jobs)
+    print_jobs(invocation, printer, jobs)
 
 
 @command("events", epilog="Example: jobwire job events ID --watch")

@@ -118,7 +118,7 @@ def remark(status: job_pb2.JobStatus, *, now: float | None = None) -> str:
     parts = []
     if status.state == job_pb2.JOB_STATE_PROCESSING:
         parts += _progress_words(status)
-    if status.HasField("last_error") and status.state != job_pb2.JOB_STATE_COMPLETED:
+    if _error_is_news(status):
         parts.append(error_text(status.last_error))
     if status.HasField("next_attempt_time") and status.state in {
         job_pb2.JOB_STATE_RETRYING, job_pb2.JOB_STATE_SCHEDULED,
@@ -127,6 +127,12 @@ def remark(status: job_pb2.JobStatus, *, now: float | None = None) -> str:
         parts.append(f"(next in {span_text(seconds_of(due) - now)})" if now is not None
                      else f"(next at {moment_text(due)})")  # fmt: skip
     return "  ".join(parts)
+
+
+def _error_is_news(status: job_pb2.JobStatus) -> bool:
+    """Tell whether the last error belongs to this state: the server keeps it through later attempts."""
+    past = {job_pb2.JOB_STATE_PROCESSING, job_pb2.JOB_STATE_COMPLETED}
+    return status.HasField("last_error") and status.state not in past
 
 
 def _progress_words(status: job_pb2.JobStatus) -> list[str]:
@@ -168,7 +174,7 @@ def change_line(event_time: Timestamp, job_id: str, status: job_pb2.JobStatus) -
             pairs = [f"attempts={status.attempt}"]
         case _:
             pass
-    if status.HasField("last_error") and status.state != job_pb2.JOB_STATE_COMPLETED:
+    if _error_is_news(status):
         pairs.append(f"error={_quoted(error_text(status.last_error))}")
     return " ".join([moment_text(event_time), job_id, state_word(status.state), *pairs])
 

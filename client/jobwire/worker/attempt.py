@@ -36,3 +36,7 @@ class Attempt:
         self.reason = ""
         self.progress: tuple[float, str | None] | None = None
         """Newest progress that was not sent yet: percent and message."""
+
+    def must_stop(self) -> bool:
+        """Whether the handler has to stop. May turn true at any time."""
+        return self.cause is not None

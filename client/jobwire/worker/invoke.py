@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from types import TracebackType
 from typing import Any
 
 from jobwire.codecs import encode
@@ -88,7 +89,7 @@ def failure_of(error: BaseException) -> Failure:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
-        detail = "".join(traceback.format_exception(error, limit=-_MAX_FRAMES))
+        detail = "".join(traceback.format_exception(kind, error, _without_us(error), limit=-_MAX_FRAMES))
     except Exception as second:  # noqa: BLE001 (an exception whose own text cannot be made is still a failure)
         message, detail = f"The error's own text cannot be made: {type(second).__name__}.", ""
     return Failure(
@@ -96,6 +97,14 @@ def failure_of(error: BaseException) -> Failure:
         message=bounded(message, MAX_MESSAGE_BYTES),
         detail=bounded(detail, MAX_DETAIL_BYTES, keep_end=True),
     )
+
+
+def _without_us(error: BaseException) -> TracebackType | None:
+    """The stack from the handler's own frame on."""
+    stack = error.__traceback__
+    while stack is not None and stack.tb_frame.f_globals.get("__name__") == __name__:
+        stack = stack.tb_next
+    return stack
 
 
 def _steered(word: Steering) -> Outcome:

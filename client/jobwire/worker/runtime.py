@@ -14,6 +14,7 @@ from jobwire.worker.attempt import Attempt, Cause
 from jobwire.worker.clock import Clock, SystemClock
 from jobwire.worker.executors.base import Executor
 from jobwire.worker.executors.loop import LoopExecutor
+from jobwire.worker.executors.processes import ProcessExecutor
 from jobwire.worker.executors.threads import ThreadExecutor
 from jobwire.worker.handler import Handler, Runner
 from jobwire.worker.health import Health
@@ -65,6 +66,12 @@ class WorkerRuntime:
     ) -> None:
         if slots < 1:
             raise ValueError(f"A worker needs at least 1 slot, not {slots}.")
+        apart = sorted(handler.type for handler in handlers.values() if handler.runner is Runner.PROCESS)
+        if apart and app_path is None:
+            raise ValueError(
+                f"Handlers that run in child processes ({', '.join(apart[:5])}) need app_path, MODULE:APP, under which "
+                "a child can import them."
+            )
         self._transport = transport
         self._handlers = dict(handlers)
         self._limit = slots
@@ -187,6 +194,8 @@ class WorkerRuntime:
             executors[Runner.ASYNC] = LoopExecutor(clock=self._clock, post=post)
         if Runner.THREAD in wanted:
             executors[Runner.THREAD] = ThreadExecutor(limit=self._limit, clock=self._clock, post=post)
+        if Runner.PROCESS in wanted and self._app_path is not None:
+            executors[Runner.PROCESS] = ProcessExecutor(limit=self._limit, app_path=self._app_path, post=post)
         return executors
 
     async def _keep_window(self, parts: _Parts) -> None:

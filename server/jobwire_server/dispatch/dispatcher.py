@@ -16,7 +16,7 @@ from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Backoff, Chance, Rhythm, every
 from jobwire_server.kernel.telemetry import Log, LogEvent
 from jobwire_server.store.base import CommitNotice, Lane, Lease, LeaseRequest, Owner, Report, Store
-from jobwire_server.watch.index import ProgressNote
+from jobwire_server.watch.hub import ProgressNote
 
 
 class _Request(NamedTuple):

@@ -9,7 +9,7 @@ from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.job import SECOND_US
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.store.base import Lease, LeaseState, LeaseUpdate, Owner, Report, ReportAnswer, Store
-from jobwire_server.watch.index import ProgressNote
+from jobwire_server.watch.hub import ProgressNote
 
 Run = tuple[int, int]
 """(key, fence): names one attempt for ever, since the fence of a job only rises."""

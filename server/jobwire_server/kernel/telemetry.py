@@ -6,6 +6,7 @@ unless standard error is a terminal.
 
 from __future__ import annotations
 
+import logging
 import sys
 from enum import StrEnum
 from typing import Any, Protocol, TextIO
@@ -22,12 +23,14 @@ class LogEvent(StrEnum):
     SERVER_READY = "server.ready"
     SERVER_DRAINING = "server.draining"
     SERVER_STOPPED = "server.stopped"
-    SERVER_KILLED = "server.second_signal"
     SERVER_FAILED = "server.failed"
-    SHUTDOWN_STEP_FAILED = "shutdown.step_failed"
+    PART_FAILED = "server.part_failed"
+    POOL_HEALTH = "pool.health_changed"
     RECOVERY_PROGRESS = "recovery.progress"
     RECOVERY_WAITING = "recovery.store_unavailable"
     RECOVERY_ENDED = "recovery.ended"
+    MESSAGE = "python.message"
+    """What a library, or a handler, logged in Python's own way."""
     LEASE_STALLED = "dispatch.lease_stalled"
     LEASE_RESUMED = "dispatch.lease_resumed"
     WORKER_ATTACHED = "dispatch.worker_attached"
@@ -114,3 +117,30 @@ def make_log(format_: LogFormat, level: LogLevel, stream: TextIO | None = None) 
         cache_logger_on_first_use=True,
     )
     return log
+
+
+def route_python_logging(log: Log) -> None:
+    """Let what libraries and handlers log in Python's own way come out as lines of `log`."""
+    handler = _Bridge(log)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+
+
+class _Bridge(logging.Handler):
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write = (
+            self._log.error
+            if record.levelno >= logging.ERROR
+            else self._log.warning
+            if record.levelno >= logging.WARNING
+            else self._log.info
+        )
+        fields: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        write(LogEvent.MESSAGE, **fields)

@@ -1,0 +1,1 @@
+"""gRPC: the only place that knows it. Bytes in, a use case of `jobs` or `watch`, bytes out."""

@@ -42,7 +42,7 @@ class JobSignal:
         self.bell = asyncio.Event()
         self.ending: Unavailable | None = None
         self.stale = False
-        """True when events were skipped: only the store knows how the job stands."""
+        """True when an event was not kept: only the store knows how the job stands."""
         self._event: JobEvent | None = None
         self._progress = False
         self._progress_at = 0.0
@@ -51,6 +51,8 @@ class JobSignal:
         """See `Listener`."""
         if self._event is None or self._event.state not in TERMINAL_STATES:
             self._event = entry.event
+        else:
+            self.stale = True
         self.bell.set()
 
     def lost(self) -> None:

@@ -11,6 +11,9 @@ from jobwire.worker.executors.base import Post
 from jobwire.worker.invoke import invoke_async
 from jobwire.worker.run import Run
 
+CLEAN_UP_SECONDS = 1.0
+"""For handlers that are cancelled because the worker stops."""
+
 
 class LoopExecutor:
     """One task per run. A handler that blocks the loop stops the others, but never the runtime: when it is given up,
@@ -51,8 +54,9 @@ class LoopExecutor:
     async def close(self) -> None:
         """See `Executor`: cancels what still runs."""
         if self._lane is not None:
-            self._lane.close()
-            self._lane = None
+            lane, self._lane = self._lane, None
+            lane.close()
+            await asyncio.to_thread(lane.thread.join, 2 * CLEAN_UP_SECONDS)
 
 
 class _Lane:
@@ -65,7 +69,8 @@ class _Lane:
         self._tasks: dict[Run, asyncio.Task[None]] = {}
         self._deaf_to: set[Run] = set()
         self._retired = False
-        threading.Thread(target=self._turn, name="jobwire-handler-loop", daemon=True).start()
+        self.thread = threading.Thread(target=self._turn, name="jobwire-handler-loop", daemon=True)
+        self.thread.start()
 
     def start(self, runs: Sequence[Run]) -> None:
         self._loop.call_soon_threadsafe(self._begin, runs)
@@ -103,7 +108,7 @@ class _Lane:
         for task in tasks:
             task.cancel()
         if tasks:
-            self._loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=CLEAN_UP_SECONDS))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
 
     def _begin(self, runs: Sequence[Run]) -> None:

@@ -1,0 +1,260 @@
+"""The client for threads. `jobwire.aio` has its twin for asyncio: same names, same words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+import grpc
+
+from jobwire._ambient import Ambient
+from jobwire._channel import open_channel
+from jobwire._operations import BatchOutcome, Items, Operations, WatchOptions
+from jobwire._requests import BatchAnswer, CommonOptions, SubmitOptions, check_batch_options
+from jobwire._wire import Wire
+from jobwire.durations import Duration
+from jobwire.errors import JobwireError
+from jobwire.handle import JobHandle, SubmitResult, value_of
+from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo
+from jobwire.settings import DEFAULT_DEADLINE, Settings, make_settings
+from jobwire.watching import Watch
+
+T = TypeVar("T")
+
+
+class Client:
+    """Submits, reads, watches and steers jobs. Thread-safe; lazy: it connects at the first call.
+
+    The address is the argument, else JOBWIRE_ADDRESS, else 127.0.0.1:7780. Every call has a deadline (each method takes
+    its own), is tried again while the server is UNAVAILABLE and the deadline allows it, and raises errors of
+    `jobwire.errors` only. A client can be pickled, and works on in a forked child with a connection of its own.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        deadline: Duration = DEFAULT_DEADLINE,
+        patience: Duration | None = None,
+        tries: int | None = None,
+        tls: bool = False,
+        ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Check the settings (see `Settings`); nothing is sent. Raises ArgumentInvalid."""
+        settings = make_settings(
+            address, os.environ, deadline=deadline, patience=patience, tries=tries, tls=tls, files=(ca, cert, key)
+        )
+        self._set_up(settings, Ambient(), open_channel)
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        ambient: Ambient | None = None,
+        connect: Callable[[Settings], grpc.Channel] = open_channel,
+    ) -> Self:
+        """Make a client from its parts: with a clock, chance and channels of one's own, for tests."""
+        client = cls.__new__(cls)
+        client._set_up(settings, ambient or Ambient(), connect)  # noqa: SLF001 - the other constructor
+        return client
+
+    def _set_up(self, settings: Settings, ambient: Ambient, connect: Callable[[Settings], grpc.Channel]) -> None:
+        self._settings = settings
+        self._operations = Operations(settings, ambient)
+        self._wire = Wire(settings, ambient, connect)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self).from_settings, (self._settings,)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self._settings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all calls and watches, which raise ClientClosed. Jobs go on. Again is fine."""
+        self._wire.close()
+
+    # --- submit
+
+    def submit(
+        self,
+        type: str,  # noqa: A002
+        payload: object = None,
+        *,
+        deadline: Duration | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[Any]:
+        """Submit one job; when this returns, it is on the server's disk.
+
+        The payload is encoded as `jobwire.codecs` says: JSON unless it is bytes or a protobuf message. A repeat with
+        the same `key` never makes a second job. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
+        RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
+        """
+        submitted = self._wire.run(self._operations.submit(type, payload, options, deadline))
+        return JobHandle(self, submitted.job_id, state=submitted.status.state, created=submitted.created)
+
+    def submit_many(
+        self,
+        items: Items,
+        *,
+        atomic: bool = False,
+        key: str | None = None,
+        batch_id: str | None = None,
+        deadline: Duration | None = None,
+        **options: Unpack[CommonOptions],
+    ) -> list[SubmitResult[JobHandle[Any]]]:
+        """Submit many jobs, given as `(type, payload)` or `Submission`; return one result for each, in order.
+
+        Each job stands alone: a refusal is the result of that job only. With `atomic` it is all of them or none, at
+        most 1,000 in one call: a refusal is raised, `key` makes a repeat safe and `batch_id` names the batch. See
+        `submit_each` for the rest.
+        """
+        check_batch_options(atomic, key, batch_id)
+        if not atomic:
+            return list(self.submit_each(items, deadline=deadline, **options))
+        answers = self._wire.run(self._operations.submit_atomic(items, options, key, batch_id, deadline))
+        return [self._result(answer) for answer in answers]
+
+    def submit_each(
+        self, items: Items, *, deadline: Duration | None = None, **options: Unpack[CommonOptions]
+    ) -> Iterator[SubmitResult[JobHandle[Any]]]:
+        """Submit any number of jobs as the iterator is consumed, holding one batch in memory; yield their results.
+
+        Batches have at most 1,000 jobs and 4 MiB. `deadline` is that of each batch. When the server is gone, the jobs
+        not yet sent get that error as their result too.
+        """
+        sending = self._operations.submit_each(items, options, deadline)
+        for batch, call in sending.steps():
+            outcome: BatchOutcome = None
+            if call is not None:
+                try:
+                    outcome = self._wire.run(call)
+                except JobwireError as error:
+                    outcome = error
+            for answer in sending.take(batch, outcome):
+                yield self._result(answer)
+
+    def _result(self, answer: BatchAnswer) -> SubmitResult[JobHandle[Any]]:
+        if answer.error is not None:
+            return SubmitResult(None, False, answer.error)
+        handle = JobHandle[Any](self, answer.job_id, state=answer.state, created=answer.created)
+        return SubmitResult(handle, answer.created)
+
+    # --- read
+
+    def job(self, job_id: str) -> JobHandle[Any]:
+        """Return a handle for an id. Asks nobody: the job need not exist."""
+        return JobHandle(self, job_id)
+
+    def get(self, job_id: str, *, full: bool = True, deadline: Duration | None = None) -> Job:
+        """Read a job; `full` with payload, result and attempts. Raises JobNotFound."""
+        return self._wire.run(self._operations.get(job_id, full, deadline))
+
+    def get_many(
+        self, job_ids: Iterable[str], *, full: bool = False, deadline: Duration | None = None
+    ) -> list[Job | None]:
+        """Read jobs by id, each or None when it is missing, in the order given. `deadline` is that of each call."""
+        reading = self._operations.get_many(job_ids, full, deadline)
+        while (call := reading.next_call()) is not None:
+            reading.take(self._wire.run(call))
+        return reading.found()
+
+    def jobs(
+        self,
+        where: JobFilter | None = None,
+        *,
+        full: bool = False,
+        page_size: int = 200,
+        deadline: Duration | None = None,
+    ) -> Iterator[Job]:
+        """Iterate over jobs, newest first, fetching pages as needed. `deadline` is that of each page."""
+        pages = self._operations.pages(where, full, page_size, deadline)
+        while (call := pages.next_call()) is not None:
+            yield from pages.take(self._wire.run(call))
+
+    def server_info(self, *, deadline: Duration | None = None) -> ServerInfo:
+        """Ask the server for its version, limits and place in its log."""
+        return self._wire.run(self._operations.server_info(deadline))
+
+    # --- follow
+
+    def watch(self, where: JobFilter | None = None, **options: Unpack[WatchOptions]) -> Watch[JobEvent]:
+        """Iterate over every change of the jobs that match (None = all), each once, from now or from `after`.
+
+        Cuts and restarts of the server do not show. Persist `event.cursor`, or `cursor` of the watch, with what was
+        done, and hand it in as `after` later. Raises RevisionCompacted, StoreEpochChanged or RevisionInFuture when
+        that place is gone; with `snapshot=True` a new snapshot comes instead.
+        """
+        return Watch(self._wire, self._operations.follow_events(where, options))
+
+    def watch_job(
+        self,
+        job_id: str,
+        *,
+        full: bool = False,
+        after_revision: int | None = None,
+        timeout: Duration | None = None,
+    ) -> Watch[JobUpdate]:
+        """Iterate over one job's updates until it has ended: the present one first, or what follows a revision.
+
+        See `JobHandle.watch`.
+        """
+        return Watch(self._wire, self._operations.follow_job(job_id, full, after_revision, timeout))
+
+    def wait(self, job_id: str, *, timeout: Duration | None = None) -> Job:
+        """Wait until a job has ended, however it did, and return it in full. Raises WaitTimeout, JobNotFound."""
+        return self._wire.wait(self._operations.wait(job_id, timeout))
+
+    @overload
+    def result(self, job_id: str, *, timeout: Duration | None = None) -> Any: ...
+    @overload
+    def result(self, job_id: str, *, timeout: Duration | None = None, type: type[T]) -> T: ...
+    def result(
+        self,
+        job_id: str,
+        *,
+        timeout: Duration | None = None,
+        type: type[T] | None = None,  # noqa: A002
+    ) -> T | Any:
+        """Wait for a job's result and return it. See `JobHandle.result`."""
+        return value_of(self.wait(job_id, timeout=timeout), type)
+
+    # --- steer
+
+    def cancel(self, job_id: str, *, reason: str = "", force: bool = False, deadline: Duration | None = None) -> Job:
+        """Cancel a job. See `JobHandle.cancel`."""
+        return self._wire.run(self._operations.cancel(job_id, reason, force, deadline))
+
+    def retry(
+        self,
+        job_id: str,
+        *,
+        additional_attempts: int = 0,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        deadline: Duration | None = None,
+    ) -> Job:
+        """Run an ended job again. See `JobHandle.retry`.
+
+        Not tried again when the connection breaks in the middle: a repeat might revive a job that failed anew.
+        """
+        return self._wire.run(self._operations.retry(job_id, additional_attempts, delay, at, deadline))
+
+    def delete(self, job_id: str, *, allow_missing: bool = False, deadline: Duration | None = None) -> None:
+        """Remove an ended job for good. See `JobHandle.delete`."""
+        self._wire.run(self._operations.delete(job_id, allow_missing, deadline))

@@ -1,0 +1,184 @@
+"""A toy service that keeps every promise, and the evidence it leaves: what the checker must accept."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jobwire_server.domain.job import TERMINAL_STATES, State
+from jobwire_server.domain.lifecycle import TRANSITIONS
+from jobwire_server.domain.lifecycle import Event as Why
+from jobwire_server.store.base import EventKind
+from tests.helpers.evidence import Evidence
+from tests.helpers.history import Call, Effect, Moment, Outcome, digest
+from tests.helpers.image import Event, Image, Row
+
+TYPE = "toy"
+EPOCH = "epoch"
+
+
+@dataclass
+class SoundWorld:
+    """Moves toy jobs along the table, and writes down what clients, watches and handlers would."""
+
+    seed: int
+    chance: random.Random = field(init=False)
+    revision: int = 0
+    ticks: int = 0
+    events: list[Event] = field(default_factory=list)
+    rows: dict[int, Row] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    watched: int | None = None
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+
+    def live(self, steps: int = 60) -> Evidence:
+        """Let `steps` things happen, with a death now and then, then bring everything to its end."""
+        actions = [self.submit, self.submit, self.advance, self.advance, self.advance, self.read, self.watch]
+        for _ in range(steps):
+            self.chance.choice(actions)()
+            if self.chance.random() < 0.05:
+                self.die()
+        self.die()
+        while unfinished := [key for key, row in self.rows.items() if row.state not in TERMINAL_STATES]:
+            self.move(self.chance.choice(unfinished))
+        self.submit_in_vain()
+        self.read()
+        self.watch()
+        self.watch_one()
+        self.images.append(self.image())
+        return Evidence(
+            calls=list(self.calls),
+            images=list(self.images),
+            effects=list(self.effects),
+            logged_types=frozenset({TYPE}),
+        )
+
+    # --- what happens -----------------------------------------------------------------------------------------
+
+    def submit(self) -> None:
+        """A submit whose answer may be lost; then it is repeated."""
+        number = len(self.calls)
+        payload = json.dumps({"n": number}).encode()
+        args = {"request_id": f"request-{number}", "payloads": [digest(payload)], "types": [TYPE]}
+        invoked = self.now()
+        self.revision += 1
+        key, job_id = self.revision, f"job-{self.revision}"
+        state = self.chance.choice([State.PENDING, State.SCHEDULED])
+        row = Row(key, job_id, TYPE, state, key, 1, 0, 20, 0, payload, None, "")
+        self.store(row, EventKind.CREATED, previous=None)
+        lost = self.chance.random() < 0.2
+        if lost:
+            self.note("submit", args, invoked, Outcome.UNKNOWN, {})
+            invoked = self.now()
+        value = {"job_ids": [job_id], "created": [not lost], "seen": [[job_id, key, int(state)]]}
+        self.note("submit", args, invoked, Outcome.OK, value)
+
+    def submit_in_vain(self) -> None:
+        """A submit that is refused."""
+        args = {"request_id": "refused", "payloads": [digest(b"refused")], "types": [TYPE]}
+        self.note("submit", args, self.now(), Outcome.REFUSED, {"reason": "FIELD_INVALID"})
+
+    def advance(self) -> None:
+        """One step of one job."""
+        alive = [key for key, row in self.rows.items() if row.state not in TERMINAL_STATES]
+        if alive:
+            self.move(self.chance.choice(alive))
+
+    def move(self, key: int) -> None:
+        """Take any step that the table allows while the server lives."""
+        row = self.rows[key]
+        allowed = [why for why in TRANSITIONS[State(row.state)] if why is not Why.RECOVER]
+        if row.attempt >= row.max_attempts:
+            allowed = [why for why in allowed if why is not Why.LEASE]
+        why = self.chance.choice(allowed)
+        if why is Why.SUCCEED:
+            self.act(row, Moment.END)
+        after = self.step(row, why)
+        if why is Why.LEASE:
+            self.act(after, Moment.START)
+
+    def step(self, row: Row, why: Why) -> Row:
+        """Write one step of the table."""
+        to, attempt_step, fence_step = TRANSITIONS[State(row.state)][why]
+        self.revision += 1
+        result = json.dumps({"fence": row.fence}).encode() if why is Why.SUCCEED else row.result
+        after = row._replace(
+            state=to, revision=self.revision, sequence=row.sequence + 1, attempt=row.attempt + attempt_step,
+            fence=row.fence + fence_step, result=result,
+        )  # fmt: skip
+        self.store(after, EventKind.UPDATED, previous=row.state)
+        return self.rows[row.key]
+
+    def act(self, row: Row, moment: Moment) -> None:
+        """A handler writes a line."""
+        self.effects.append(Effect(row.job_id, row.attempt, row.fence, 1, moment, self.now()))
+
+    def die(self) -> None:
+        """The server dies and recovers; nothing is leased before that is done."""
+        self.images.append(self.image())
+        for row in list(self.rows.values()):
+            if row.state == State.PROCESSING:
+                self.step(row, Why.RECOVER if row.attempt < row.max_attempts else Why.LOSE_LAST)
+
+    def read(self) -> None:
+        """Somebody reads a job."""
+        if self.rows:
+            row = self.rows[self.chance.choice(sorted(self.rows))]
+            seen = [[row.job_id, row.revision, int(row.state)]]
+            self.note("get", {"job_id": row.job_id}, self.now(), Outcome.OK, {"seen": seen})
+
+    def watch(self) -> None:
+        """A watch that is cut after each response: it resumes where it was."""
+        after = self.watched
+        start = self.revision if after is None else after
+        events = [
+            [event.revision, event.kind, event.job_id, event.state, event.attempt]
+            for event in self.events
+            if event.revision > start
+        ]
+        value = {"events": events, "cursor": self.revision}
+        self.note("watch", {"lineage": "w", "after": after, "types": []}, self.now(), Outcome.OK, value)
+        self.watched = self.revision
+
+    def watch_one(self) -> None:
+        """A watch of one job until its end."""
+        if self.rows:
+            row = self.rows[self.chance.choice(sorted(self.rows))]
+            seen = [[e.job_id, e.revision, int(e.state)] for e in self.events if e.key == row.key]
+            self.note("watch-job", {"job_id": row.job_id}, 0, Outcome.OK, {"seen": seen})
+
+    # --- how it is written down -------------------------------------------------------------------------------------
+
+    def store(self, row: Row, kind: EventKind, previous: int | None) -> None:
+        """The row and its event, together."""
+        self.rows[row.key] = sealed(row)
+        event = Event(
+            row.revision, row.key, row.job_id, row.type, row.sequence, kind, previous, row.state, row.attempt,
+            row.max_attempts, row.fence, None,
+        )  # fmt: skip
+        self.events.append(event)
+
+    def image(self) -> Image:
+        """What stands on disk now."""
+        return Image(epoch=EPOCH, compacted=0, events=list(self.events), rows=dict(self.rows))
+
+    def note(self, op: str, args: dict[str, Any], invoked: int, outcome: Outcome, value: dict[str, Any]) -> None:
+        """A client writes a call down, as it would come back from the file."""
+        call = Call("client", op, args, invoked, self.now(), outcome, value)
+        self.calls.append(replace(call, args=json.loads(json.dumps(args)), value=json.loads(json.dumps(value))))
+
+    def now(self) -> int:
+        """Time that only grows."""
+        self.ticks += 1
+        return self.ticks
+
+
+def sealed(row: Row) -> Row:
+    """The row with the digest of its content."""
+    return row._replace(digest=digest(repr(row._replace(digest="")).encode()))

@@ -1,0 +1,43 @@
+"""What a campaign hands to the checker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tests.helpers.history import Call, Effect
+from tests.helpers.image import EMPTY, Event, Image
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known about a campaign."""
+
+    calls: Sequence[Call]
+    images: Sequence[Image]
+    """The store after each death of the server, in order; the last one is the end."""
+    effects: Sequence[Effect] = ()
+    """In the order in which they were written."""
+    finished: bool = True
+    """The campaign waited for the end: no job may be left waiting or running."""
+    logged_types: frozenset[str] = frozenset()
+    """Types whose handlers write START and END, and return {"fence": …}."""
+
+    @property
+    def final(self) -> Image:
+        """The end."""
+        return self.images[-1] if self.images else EMPTY
+
+    @cached_property
+    def lives(self) -> dict[int, list[Event]]:
+        """Events of each job, in order of revision, by key."""
+        lives: dict[int, list[Event]] = {}
+        for event in self.final.events:
+            lives.setdefault(event.key, []).append(event)
+        return lives
+
+    @cached_property
+    def keys(self) -> dict[str, int]:
+        """Key of each job id that the log knows."""
+        return {event.job_id: event.key for event in self.final.events}

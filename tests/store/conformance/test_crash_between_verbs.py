@@ -1,0 +1,162 @@
+"""What a verb answered is there after a kill right behind it, and the next verb goes on from there."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from jobwire_server.domain.job import State
+from jobwire_server.domain.outcome import Failed, Released, Snoozed, Succeeded
+from jobwire_server.store.base import Lane, Report, ReportCode
+from tests.helpers.factories import new_job
+from tests.helpers.stores import ERROR, REMOTE, RESULT, SECOND_US, WORK, StoreRig
+
+pytestmark = pytest.mark.asyncio
+
+# Each verb finds work that `_prepare` laid out for it, whatever other verb ran before.
+Verb = Callable[[StoreRig], Awaitable[object]]
+
+
+def _lane(verb: str) -> Lane:
+    return Lane("default", f"for-{verb}")
+
+
+async def _prepare(rig: StoreRig) -> None:
+    now_us = rig.clock.wall_us()
+    for verb in ("lease", "succeed", "fail", "release", "snooze", "extend", "ask", "lose"):
+        await rig.add(type=_lane(verb).type, job_id=verb)
+    for verb in ("succeed", "fail", "release", "snooze", "extend", "ask"):
+        await rig.lease_one(lanes=[_lane(verb)], owner=REMOTE, lease_s=600)
+    await rig.lease_one(lanes=[_lane("lose")], lease_s=1, owner=REMOTE)
+    await rig.add(type="other", job_id="cancel")
+    await rig.add(type="other", job_id="promote", schedule_time_us=now_us + SECOND_US)
+    await rig.add(type="other", job_id="expire", expire_time_us=now_us + SECOND_US)
+    for job_id in ("retry", "delete"):
+        await rig.add(type="other", job_id=job_id)
+        await rig.store.cancel("default", job_id)
+    await rig.add(type="other", job_id="purge", retention_us=1)
+    await rig.store.cancel("default", "purge")
+    rig.clock.advance(1)
+
+
+async def _report(rig: StoreRig, job_id: str, outcome: Succeeded | Failed | Released | Snoozed) -> None:
+    job = await rig.job(job_id)
+    [answer] = await rig.store.report([Report(job.key, job.fence, outcome)])
+    assert answer.code is ReportCode.RECORDED
+
+
+async def _extend(rig: StoreRig) -> None:
+    job = await rig.job("extend")
+    lease = (await rig.store.extend([(job.key, job.fence, 7 * SECOND_US, 5.0, "x")]))[0]  # type: ignore[list-item]
+    assert lease.valid
+
+
+VERBS: dict[str, Verb] = {
+    "submit": lambda rig: rig.submit(new_job(labels={"k": "v"}, request_id="k", fingerprint=b"f")),
+    "submit batch": lambda rig: rig.submit(new_job(), new_job(), atomic=True, request_id="b", batch_id="b"),
+    "lease": lambda rig: rig.lease_one(lanes=[_lane("lease")], owner=REMOTE, lease_s=600),
+    "report success": lambda rig: _report(rig, "succeed", Succeeded(RESULT)),
+    "report failure": lambda rig: _report(rig, "fail", Failed(ERROR)),
+    "report release": lambda rig: _report(rig, "release", Released()),
+    "report snooze": lambda rig: _report(rig, "snooze", Snoozed(5)),
+    "extend": _extend,
+    "cancel": lambda rig: rig.store.cancel("default", "cancel"),
+    "ask to cancel": lambda rig: rig.store.cancel("default", "ask"),
+    "retry": lambda rig: rig.store.retry("default", "retry"),
+    "delete": lambda rig: rig.store.delete("default", "delete"),
+    "recover": lambda rig: rig.store.recover(instance_id="another", limit=100),
+    "expire leases": lambda rig: rig.store.expire_leases(limit=100),
+    "promote due": lambda rig: rig.store.promote_due(limit=100),
+    "expire jobs": lambda rig: rig.store.expire_jobs(limit=100),
+    "purge": lambda rig: rig.store.purge(limit=100),
+    "secret": lambda rig: rig.store.secret("p"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_what_a_verb_answered_is_there_after_a_crash(file_rig: StoreRig, verb: str) -> None:
+    rig = file_rig
+    await _prepare(rig)
+    prepared = rig.dump()
+    await VERBS[verb](rig)
+    done = rig.dump()
+    assert done != prepared
+    position = await rig.store.position()
+    await rig.crash()
+    assert rig.dump() == done
+    assert await rig.store.position() == position
+
+
+# Losing a lease is the work of both: after one of them there is nothing left for the other.
+PAIRS = [
+    (first, second)
+    for first, second in itertools.permutations(VERBS, 2)
+    if {first, second} != {"recover", "expire leases"}
+]
+
+
+@pytest.mark.parametrize("first", VERBS)
+async def test_between_any_two_verbs_a_crash_makes_no_difference(file_rig: StoreRig, first: str) -> None:
+    rig = file_rig
+    await _prepare(rig)
+    for second in [later for earlier, later in PAIRS if earlier == first]:
+        before, path = rig.dump(), rig.path
+        assert path is not None
+        await VERBS[first](rig)
+        await rig.crash()
+        between = rig.dump()
+        assert between != before
+        await VERBS[second](rig)
+        assert rig.dump() != between
+        await _back_to(rig, before)
+
+
+async def _back_to(rig: StoreRig, rows: dict[str, list[tuple[object, ...]]]) -> None:
+    """Begin again from a copy of the prepared file."""
+    await rig.close()
+    assert rig.path is not None
+    for leftover in rig.path.parent.glob("after-crash-*"):
+        leftover.unlink()
+    rig.path = rig.path.with_name("jobs.db")
+    await rig.open()
+    await _wipe_and_prepare(rig, rows)
+
+
+async def _wipe_and_prepare(rig: StoreRig, rows: dict[str, list[tuple[object, ...]]]) -> None:
+    raise NotImplementedError
+
+
+async def test_only_what_was_committed_survives(file_rig: StoreRig) -> None:
+    rig = file_rig
+    await rig.close()
+
+    def fail(name: str) -> None:
+        if name == "group.before_commit":
+            raise RuntimeError(name)
+
+    rig.failpoint = fail
+    await rig.open()
+    before = rig.dump()
+    with pytest.raises(RuntimeError):
+        await rig.submit(new_job())
+    assert rig.dump() == before
+    rig.failpoint = lambda name: None
+    await rig.crash()
+    assert (await rig.store.counts()).by_state == {}
+
+
+async def test_a_store_can_be_read_in_full_after_every_restart(file_rig: StoreRig) -> None:
+    rig = file_rig
+    await _prepare(rig)
+    ids = [row[0] for row in rig.sql("SELECT id FROM job ORDER BY key")]
+    before = [dataclasses.asdict(await rig.job(job_id)) for job_id in ids]
+    events = await rig.events()
+    for restart in (rig.crash, rig.reopen, rig.crash):
+        await restart()
+        assert [dataclasses.asdict(await rig.job(job_id)) for job_id in ids] == before
+        assert await rig.events() == events
+    assert WORK not in await rig.store.pending_lanes(["work"])
+    assert (await rig.store.counts()).by_state[State.PROCESSING] == 7

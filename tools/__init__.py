@@ -1,0 +1,1 @@
+"""Programs that write pages from code: the reference of docs/ is generated, so that it cannot disagree with it."""

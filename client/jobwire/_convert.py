@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -32,7 +33,8 @@ _STATES = {
     for name, number in job_pb2.JobState.items()
     if number != job_pb2.JOB_STATE_UNSPECIFIED
 }
-_STATE_NUMBERS = {state: number for number, state in _STATES.items()}
+# Any: the numbers have two generated types that type checkers do not unite.
+_STATE_NUMBERS: dict[JobState, Any] = {state: number for number, state in _STATES.items()}
 _EVENT_TYPES = {
     number: JobEventType(name.removeprefix("JOB_EVENT_TYPE_"))
     for name, number in job_service_pb2.JobEventType.items()
@@ -231,7 +233,7 @@ def policy_message(policy: RetryPolicy) -> job_pb2.RetryPolicy:
     )
 
 
-def _state_number(state: JobState) -> job_pb2.JobState:
+def _state_number(state: JobState) -> Any:
     if state not in _STATE_NUMBERS:
         raise ArgumentInvalid(f"{state!r} is no state to look for.")
     return _STATE_NUMBERS[state]

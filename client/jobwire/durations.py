@@ -14,9 +14,19 @@ Duration = str | int | float | timedelta
 MAX_DURATION = timedelta(days=36_500)
 """Longest duration that the contract's clocks are asked to carry: 100 years."""
 
-_UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)")
-_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_UNIT_US = {
+    "us": 1,
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+}
+_PART = re.compile(r"(\d+)(\.\d+)?(us|ms|s|m|h|d|w)")
+_WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h|d|w))+")
+_LONGEST_TEXT = 100
+_MAX_US = MAX_DURATION // timedelta(microseconds=1)
 
 
 def parse_duration(value: Duration, *, name: str = "duration") -> timedelta:
@@ -24,38 +34,40 @@ def parse_duration(value: Duration, *, name: str = "duration") -> timedelta:
 
     Raises ArgumentInvalid, with `name` in its text.
     """
-    seconds = _seconds_of(value, name)
-    if not math.isfinite(seconds) or not 0 <= seconds <= MAX_DURATION.total_seconds():
-        raise ArgumentInvalid(f"{name} must lie between 0 and 100 years, not {value!r}.")
-    return timedelta(microseconds=round(seconds * 1e6))
+    microseconds = _microseconds_of(value, name)
+    if not 0 <= microseconds <= _MAX_US:
+        raise ArgumentInvalid(f"{name} must lie between 0 and 100 years, not {value!r:.{_LONGEST_TEXT}}.")
+    return timedelta(microseconds=microseconds)
 
 
-def _seconds_of(value: Duration, name: str) -> float:
+def _microseconds_of(value: Duration, name: str) -> int:
     match value:
         case timedelta():
-            return value.total_seconds()
+            return value // timedelta(microseconds=1)
         case bool():
             raise ArgumentInvalid(f"{name} must be a duration such as '30s', not {value!r}.")
-        case int() | float():
-            try:
-                return float(value)
-            except OverflowError:
-                return math.inf
+        case int():
+            return value * 1_000_000
+        case float():
+            return round(value * 1e6) if math.isfinite(value * 1e6) else -1
         case str():
-            return _seconds_of_text(value, name)
+            return _microseconds_of_text(value, name)
     raise ArgumentInvalid(
         f"{name} must be text such as '30s', a number of seconds or a timedelta, not {type(value).__name__}."
     )
 
 
-def _seconds_of_text(text: str, name: str) -> float:
+def _microseconds_of_text(text: str, name: str) -> int:
     compact = text.strip().replace(" ", "")
-    if not _WHOLE.fullmatch(compact):
+    if len(compact) > _LONGEST_TEXT or not _WHOLE.fullmatch(compact):
         raise ArgumentInvalid(
-            f"{name} {text!r} is not a duration. Write a number with a unit (us, ms, s, m, h, d, w), "
+            f"{name} {text[:_LONGEST_TEXT]!r} is not a duration. Write a number with a unit (us, ms, s, m, h, d, w), "
             "for example '30s' or '1h30m'."
         )
-    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(compact))
+    return sum(
+        int(whole) * _UNIT_US[unit] + round(float(f"0{part}") * _UNIT_US[unit])
+        for whole, part, unit in _PART.findall(compact)
+    )
 
 
 def format_duration(value: timedelta) -> str:

@@ -117,7 +117,7 @@ class Watch(Generic[T]):
             call.cancel()
 
     def close(self) -> None:
-        """End the watch, from any thread. Iterating on just stops."""
+        """End the watch, while another iterates over it if need be. Iterating on just stops."""
         self._is_closed = True
         self._drop()
 
@@ -213,7 +213,7 @@ class AsyncWatch(Generic[T]):
             call.cancel()
 
     def close(self) -> None:
-        """End the watch. Iterating on just stops."""
+        """End the watch, while another iterates over it if need be. Iterating on just stops."""
         self._is_closed = True
         self._drop()
 

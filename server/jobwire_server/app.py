@@ -19,8 +19,11 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+import uuid_utils
 
 from jobwire.worker.handler import Handler
 from jobwire.worker.runtime import WorkerRuntime
@@ -37,6 +40,7 @@ from jobwire_server.pool.apps import find_app
 from jobwire_server.pool.builtin import builtin_app
 from jobwire_server.pool.direct import DirectTransport
 from jobwire_server.recovery import Recovery, RecoveryReport, RecoverySettings
+from jobwire_server.rpc import settings as rpc_settings
 from jobwire_server.rpc.server import RpcServer
 from jobwire_server.scheduler import Scheduler, SweepSettings
 from jobwire_server.store.sqlite.store import SqliteSettings, SqliteStore
@@ -234,6 +238,39 @@ class Server:
         undo.push_async_callback(pool.stop)
         return pool
 
+    def _rpc(self, store: SqliteStore, hub: WatchHub, recovery: RecoveryReport) -> RpcServer:
+        config = self._config
+        tls = None
+        if config.tls is not None:
+            tls = rpc_settings.Tls(certificate=config.tls.cert, key=config.tls.key, client_ca=config.tls.client_ca)
+        return RpcServer(
+            jobs=Jobs(store=store, hub=hub, clock=self._clock, new_id=new_job_id),
+            hub=hub,
+            store=store,
+            facts=rpc_settings.ServerFacts(
+                version=version("jobwire"),
+                start_time_us=self._clock.wall_us(),
+                recovery=rpc_settings.RecoveryFacts(
+                    returned=recovery.returned,
+                    still_leased=recovery.still_leased,
+                    failed=recovery.failed,
+                    waiting=recovery.waiting,
+                    duration_us=round(recovery.duration_seconds * SECOND_US),
+                    retries=recovery.retries,
+                ),
+                max_depth=config.max_depth,
+            ),
+            settings=rpc_settings.RpcSettings(listen=(config.listen,), tls=tls),
+            clock=self._clock,
+            chance=self._chance,
+            log=self._log,
+        )
+
+    async def _start_rpc(self, undo: AsyncExitStack, rpc: RpcServer) -> str:
+        undo.push_async_callback(rpc.stop, 0.0)
+        (address,) = await rpc.start()
+        return address
+
     # --- end ------------------------------------------------------------------------------------------------------
 
     async def _drain(self, parts: _Parts) -> None:
@@ -247,9 +284,9 @@ class Server:
         left = max(0.0, ends_at - clock.monotonic())
         async with asyncio.TaskGroup() as ends:
             # Side by side: a call that waits for a job sees it finish, and neither can use up the other's grace.
-            ends.create_task(parts.rpc.stop(left), name="stop-rpc")
             if parts.pool is not None:
                 ends.create_task(parts.pool.drain(left), name="drain-pool")
+            await parts.rpc.stop(left)
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -272,6 +309,11 @@ class Server:
             self._fault = error
             self._log.error(LogEvent.PART_FAILED, part=name, error=str(error), type=type(error).__name__)
         self._broken.set()
+
+
+def new_job_id() -> str:
+    """Make an id for a job or a batch: UUIDv7, so that ids grow with time."""
+    return str(uuid_utils.uuid7())
 
 
 async def serve_until_signalled(

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - gRPC names its methods
 """A small server that plays scripts: what becomes of a job is told by its type. Real gRPC, fixed times, no store."""
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NoReturn, Self
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -54,6 +56,11 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         """Streams to break after their first response."""
         self.refusals: dict[str, Refusal] = {}
         """By RPC: what it answers."""
+        self.stream_refusals: list[Refusal] = []
+        """What the next streams answer."""
+        self.hold_after_progress = False
+        """Leave a "flaky" job in its first attempt for a second, so that a terminal can show it."""
+        self._doomed: set[str] = set()
         self.calls: list[tuple[str, Message]] = []
 
     # --- the script -------------------------------------------------------------------------------------------------
@@ -95,6 +102,18 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
             self._log.append(event)
             self._changed.notify_all()
 
+    def delete_soon(self, job_id: str) -> None:
+        """Delete a job as soon as somebody watches it."""
+        self._doomed.add(job_id)
+
+    def _delete(self, job_id: str) -> None:
+        with self._changed:
+            event = pb.JobEvent(revision=len(self._log) + 1, event_type=pb.JOB_EVENT_TYPE_DELETED, job_id=job_id)
+            event.event_time.seconds = START_SECONDS + 5
+            self._log.append(event)
+            del self.jobs[job_id]
+            self._changed.notify_all()
+
     def play(self, job_id: str) -> None:
         """Let a job's life happen at once."""
         job = self.jobs[job_id]
@@ -112,13 +131,13 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
                 error = job_pb2.JobError(type="ValueError", message="no\nluck", retryable=True)
                 self.step(job_id, "PROCESSING", seconds=0.25, attempt=1, worker_id="w-1")
                 self.tell_progress(job_id, 41.0, "rendered 410/1000", seconds=1)
-                next_time = _stamp(6)
-                self.step(job_id, "RETRYING", seconds=2, last_error=error, next_attempt_time=next_time)
-                self.step(job_id, "PROCESSING", seconds=6, attempt=2, worker_id="w-2")
-                result = job_pb2.Payload(content_type="application/json", text="{}")
-                self.step(job_id, "COMPLETED", seconds=8, result=result)
-            case "fail":
-                error = job_pb2.JobError(type="ValueError", message="no luck")
+                if self.hold_after_progress:
+                    threading.Timer(1.0, self._second_attempt, (job_id, error)).start()
+                else:
+                    self._second_attempt(job_id, error)
+            case "fail" | "longfail":
+                long = job.spec.type == "longfail"
+                error = job_pb2.JobError(type="ValueError", message="no luck" + " at all" * 20 * long)
                 self.step(job_id, "PROCESSING", seconds=0.25, attempt=1, worker_id="w-1")
                 self.step(job_id, "FAILED", seconds=1, last_error=error)
             case "stuck":
@@ -127,6 +146,12 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
                 self.step(job_id, job.spec.type.upper(), seconds=1)
             case _:
                 pass
+
+    def _second_attempt(self, job_id: str, error: job_pb2.JobError) -> None:
+        self.step(job_id, "RETRYING", seconds=2, last_error=error, next_attempt_time=_stamp(6))
+        self.step(job_id, "PROCESSING", seconds=6, attempt=2, worker_id="w-2")
+        result = job_pb2.Payload(content_type="application/json", text="{}")
+        self.step(job_id, "COMPLETED", seconds=8, result=result)
 
     # --- JobService -------------------------------------------------------------------------------------------------
 
@@ -236,6 +261,8 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
 
     def WatchJobs(self, request: pb.WatchJobsRequest, context: Any) -> Iterator[pb.WatchJobsResponse]:
         self._begin("WatchJobs", request)
+        if self.stream_refusals:
+            abort(context, self.stream_refusals.pop(0))
         place = request.after.revision
         if request.send_initial_state:
             place = self._cursor().revision
@@ -250,6 +277,9 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         yield from self._live(request, place, context)
 
     def _live(self, request: pb.WatchJobsRequest, place: int, context: Any) -> Iterator[pb.WatchJobsResponse]:
+        for job_id in self._doomed.intersection(request.job_ids):
+            self._doomed.discard(job_id)
+            self._delete(job_id)
         while context.is_active():
             if self.cuts:
                 self.cuts -= 1
@@ -297,9 +327,7 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         return pb.WatchCursor(epoch=EPOCH, revision=len(self._log))
 
 
-def _stamp(seconds: float) -> Any:
-    from google.protobuf.timestamp_pb2 import Timestamp
-
+def _stamp(seconds: float) -> Timestamp:
     return Timestamp(seconds=START_SECONDS + int(seconds))
 
 

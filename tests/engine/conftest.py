@@ -20,7 +20,7 @@ from jobwire_server.kernel.telemetry import SilentLog
 from jobwire_server.store.base import Lease, Owner, Report, ReportAnswer, Submission, Transport
 from jobwire_server.store.sqlite.store import SqliteStore
 from jobwire_server.watch.hub import ProgressNote
-from tests.helpers.manual_clock import ManualClock
+from tests.helpers.clock import ManualClock
 
 TENANT = "default"
 

@@ -11,7 +11,7 @@ from jobwire_server.domain.outcome import Failed, Released
 from jobwire_server.store.base import Lease, LeaseRequest, ReportCode
 from jobwire_server.store.sqlite.store import SqliteStore
 from tests.engine.conftest import Engine, eventually, job_of, new_job, running, state_of, submit
-from tests.helpers.manual_clock import ManualClock
+from tests.helpers.clock import ManualClock
 
 pytestmark = pytest.mark.asyncio
 
@@ -258,6 +258,7 @@ class TestCancel:
         await eventually(lambda: worker.ids == ["a"])
         await engine.store.cancel("default", "a")
         await eventually(lambda: len(worker.cancelled) == 1)
+        await engine.settled()  # the order stands, and its clock runs
 
         engine.clock.advance(9.9)
         await engine.settled()
@@ -278,6 +279,7 @@ class TestCancel:
         await eventually(lambda: len(worker.cancelled) == 1)
 
         await worker.finish(worker.assigned[0])
+        await engine.settled()
         engine.clock.advance(11.0)
         await engine.settled()
 

@@ -16,7 +16,7 @@ from jobwire_server.recovery import Recovery, RecoveryReport, RecoverySettings
 from jobwire_server.store.base import Lane, LeaseRequest, Owner, RecoveryBatch, Report, Transport
 from jobwire_server.store.sqlite.store import SqliteStore
 from tests.engine.conftest import job_of, new_job, submit
-from tests.helpers.manual_clock import ManualClock
+from tests.helpers.clock import ManualClock
 
 pytestmark = pytest.mark.asyncio
 

@@ -15,7 +15,7 @@ from jobwire_server.scheduler import Scheduler, SweepSettings
 from jobwire_server.store.base import Lane, LeaseRequest, Owner, Sweep, Transport
 from jobwire_server.store.sqlite.store import SqliteStore
 from tests.engine.conftest import counted, new_job, reaches, settled, state_of, submit
-from tests.helpers.manual_clock import ManualClock
+from tests.helpers.clock import ManualClock
 
 pytestmark = pytest.mark.asyncio
 

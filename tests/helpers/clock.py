@@ -56,3 +56,8 @@ class ManualClock:
     def sleeping(self) -> int:
         """How many wait."""
         return sum(not woken.done() for _, _, woken in self._sleepers)
+
+    def seconds_to_next(self) -> float | None:
+        """Time until the next sleeper wakes, None when nobody sleeps."""
+        due = [due_us for due_us, _, woken in self._sleepers if not woken.done()]
+        return (min(due) - self._elapsed_us) / 1_000_000 if due else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +20,25 @@ _NEXT = {state: {step.to for step in row.values()} for state, row in TRANSITIONS
 
 def read(path: Path, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
     """Read the committed state of a store file through a connection of our own."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        connection.execute("PRAGMA query_only = 1")
+    with _reading(path) as connection:
         return connection.execute(statement, values).fetchall()
-    finally:
-        connection.close()
 
 
 def dump(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, to compare byte by byte."""
-    tables = read(path, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
-    return {name: sorted(read(path, f"SELECT * FROM {name}"), key=repr) for (name,) in tables}
+    with _reading(path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+        return {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for (name,) in tables}
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[apsw.Connection]:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.execute("PRAGMA query_only = 1")
+        yield connection
+    finally:
+        connection.close()
 
 
 def check(path: Path) -> None:
@@ -58,7 +68,7 @@ def _check_life(key: int, events: list[tuple[Any, ...]], *, whole: bool) -> None
         _, revision, sequence, kind, previous, state, attempt, fence = events[0]
         assert (revision, sequence, kind, previous, attempt, fence) == (key, 1, EventKind.CREATED, None, 0, 0)
         assert state in INITIAL_STATES
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in itertools.pairwise(events):
         _, _, sequence, kind, previous, state, attempt, fence = after
         assert sequence == before[2] + 1, f"job {key}: a gap before {after}"
         assert previous == before[5], f"job {key}: {after} does not follow {before}"

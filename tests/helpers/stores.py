@@ -184,9 +184,7 @@ class StoreRig:
 
     async def extend(self, lease: Lease, lease_s: float = 30, **progress: Any) -> LeaseState:
         """Send one heartbeat."""
-        [state] = await self.store.extend(
-            [LeaseUpdate(lease.key, lease.fence, round(lease_s * SECOND_US), **progress)]
-        )
+        [state] = await self.store.extend([LeaseUpdate(lease.key, lease.fence, round(lease_s * SECOND_US), **progress)])
         return state
 
     async def job_in(self, state: State, **fields: Any) -> str:

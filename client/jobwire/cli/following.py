@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
+from jobwire._ambient import Clock
 from jobwire._following import Contact, is_cut
 from jobwire.cli.faults import CliError
-from jobwire.cli.server import Server, chance, monotonic, rest
+from jobwire.cli.server import Server
 from jobwire.errors import Draining, JobwireError, PositionLost, StreamAge
 from jobwire.v1 import job_service_pb2 as pb
 
@@ -15,13 +16,14 @@ from jobwire.v1 import job_service_pb2 as pb
 class Deadline:
     """An end of waiting, or none."""
 
-    def __init__(self, limit: timedelta | None) -> None:
+    def __init__(self, limit: timedelta | None, clock: Clock) -> None:
         self.limit = limit
-        self._end = None if limit is None else monotonic() + limit.total_seconds()
+        self._clock = clock
+        self._end = None if limit is None else clock.monotonic() + limit.total_seconds()
 
     def remaining_seconds(self) -> float | None:
         """Seconds left, at least 0; None = no end."""
-        return None if self._end is None else max(self._end - monotonic(), 0.0)
+        return None if self._end is None else max(self._end - self._clock.monotonic(), 0.0)
 
     @property
     def is_over(self) -> bool:
@@ -58,7 +60,10 @@ class Follower:
         self._on_cut = on_cut
         patience = None if server.has_answered else server.call_seconds
         self._contact = Contact(
-            first_seconds=server.call_seconds, patience_seconds=patience, now=monotonic(), chance=chance
+            first_seconds=server.call_seconds,
+            patience_seconds=patience,
+            now=server.clock.monotonic(),
+            chance=server.chance,
         )
         self._newest: dict[str, int] = {}  # only of jobs named by id, at most 1,000
         self._in_snapshot = request.send_initial_state
@@ -78,7 +83,7 @@ class Follower:
         """Yield responses with the events not yielded before; bookmarks, which have none, too."""
         while True:
             self._is_draining = False
-            self._contact.opened(monotonic())
+            self._contact.opened(self._now())
             try:
                 yield from self._one_stream()
             except JobwireError as error:
@@ -86,11 +91,11 @@ class Follower:
                 continue
             if self._request.until_all_terminal and not self._is_draining:
                 return
-            self._wait(self._contact.pause(None, monotonic(), at_once=True))
+            self._wait(self._contact.pause(None, self._now(), at_once=True))
 
     def _one_stream(self) -> Iterator[pb.WatchJobsResponse]:
         for response in self._server.watch(self._request, seconds=self._deadline.remaining_seconds()):
-            self._contact.answered(monotonic())
+            self._contact.answered(self._now())
             if self._was_cut:
                 self._was_cut = False
                 self._on_cut("connected again")
@@ -129,7 +134,7 @@ class Follower:
         if not at_once and not self._was_cut:
             self._was_cut = True
             self._on_cut("connection lost; connecting again")
-        return self._contact.pause(error, monotonic(), at_once=at_once)
+        return self._contact.pause(error, self._now(), at_once=at_once)
 
     def _start_over(self) -> None:
         self._on_cut("the server no longer has this place in its log; going on from the current state")
@@ -138,8 +143,11 @@ class Follower:
         self._in_snapshot = True
         self._newest.clear()  # another store may count from the start
 
+    def _now(self) -> float:
+        return self._server.clock.monotonic()
+
     def _wait(self, pause_seconds: float) -> None:
         left = self._deadline.remaining_seconds()
-        rest(pause_seconds if left is None else min(pause_seconds, left))
+        self._server.pause(pause_seconds if left is None else min(pause_seconds, left))
         if self._deadline.is_over:
             raise self._deadline.fault(list(self._request.job_ids))

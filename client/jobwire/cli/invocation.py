@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -51,8 +50,10 @@ class TlsFiles:
 
 
 def wall_seconds() -> float:
-    """Seconds since the epoch: the one reading of the wall clock in the CLI."""
-    return time.time()  # noqa: TID251 - the command line is a composition root
+    """Seconds since the epoch, as the machine believes."""
+    from jobwire._ambient import SystemClock  # noqa: PLC0415 - help pages need no clock
+
+    return SystemClock().now().timestamp()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -186,9 +186,8 @@ def result(invocation: Invocation, job_id: str, wait_limit: timedelta | None) ->
 
     Exits by the job's outcome, as `jobwire run` does. -o json prints the result as a Payload message.
     """
-    deadline = Deadline(wait_limit)
     with Server(invocation) as server:
-        found = wait_for_end(server, job_id, deadline)
+        found = wait_for_end(server, job_id, Deadline(wait_limit, server.clock))
     raise_unless_completed(found)
     printer = Printer(invocation)
     if printer.output is Output.TABLE:

@@ -44,8 +44,8 @@ def run(invocation: Invocation, job_type: str, wait_limit: timedelta | None, exi
     stdout gets the result and nothing else; -o json the whole job, -o jsonl each event, -o id the id.
     """
     request = request_of(job_type, flags_of(given), now_seconds=invocation.wall_seconds())
-    deadline = Deadline(wait_limit)
     with Server(invocation) as server, reporter_for(invocation) as reporter:
+        deadline = Deadline(wait_limit, server.clock)
         info = server.info()
         submitted = _submit_for_run(server, request)
         reporter.submitted(submitted)

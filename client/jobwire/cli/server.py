@@ -3,9 +3,7 @@ because the CLI prints them."""
 
 from __future__ import annotations
 
-import random  # noqa: TID251 - jitter of pauses between tries
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from types import TracebackType
@@ -14,6 +12,7 @@ from typing import Any, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from jobwire._ambient import Ambient, Clock
 from jobwire._calls import Call, Repeat, Tries, did_nothing
 from jobwire._channel import open_channel
 from jobwire._status import Place, error_from
@@ -32,26 +31,12 @@ from jobwire.v1 import (
 M = TypeVar("M", bound=Message)
 
 
-def monotonic() -> float:
-    """Seconds that never go back: the CLI's clock for limits of waiting."""
-    return time.monotonic()  # noqa: TID251 - the command line is a composition root
-
-
-def chance() -> float:
-    """A random number in [0, 1)."""
-    return random.random()  # noqa: S311 - jitter, no secret
-
-
-def rest(seconds: float) -> None:
-    """Wait, interruptible by Ctrl+C."""
-    threading.Event().wait(seconds)
-
-
 class Server:
     """One command's connection."""
 
     def __init__(self, invocation: Invocation) -> None:
         self._settings = _settings(invocation)
+        self._ambient = Ambient()
         self.call_seconds = self._settings.deadline.total_seconds()
         self._channel = open_channel(self._settings)
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
@@ -112,6 +97,19 @@ class Server:
             stream.cancel()  # an abandoned stream is never collected by grpc
 
     @property
+    def clock(self) -> Clock:
+        """Time."""
+        return self._ambient.clock
+
+    def chance(self) -> float:
+        """A number in [0, 1)."""
+        return self._ambient.chance()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, interruptible by Ctrl+C."""
+        self.clock.wait(threading.Event(), seconds)
+
+    @property
     def has_answered(self) -> bool:
         """True when the server has answered anything: a cut is then worth a new try."""
         return self._has_answered
@@ -127,17 +125,17 @@ class Server:
         repeat: Repeat = Repeat.SAFE,
     ) -> M:
         call = Call(rpc, request, answer, self.call_seconds + extra.total_seconds(), repeat)
-        tries = Tries(call, most=None, now=monotonic(), chance=chance)
+        tries = Tries(call, most=None, now=self.clock.monotonic(), chance=self.chance)
         while True:
-            seconds = tries.begin(monotonic())
+            seconds = tries.begin(self.clock.monotonic())
             try:
                 response = method(request, timeout=seconds)
             except grpc.RpcError as error:
                 fault = self._error(error, rpc, call.seconds)
-                pause = None if self._is_nobody(fault) else tries.pause(fault, monotonic())
+                pause = None if self._is_nobody(fault) else tries.pause(fault, self.clock.monotonic())
                 if pause is None:
                     raise fault from error
-                rest(pause)
+                self.pause(pause)
                 continue
             assert isinstance(response, answer)
             self._has_answered = True

@@ -59,7 +59,6 @@ def watch(
     if until is not None and not job_ids:
         raise CliError("USAGE", "--until needs the ids of jobs")
     printer = Printer(invocation)
-    deadline = Deadline(wait_limit)
     with Server(invocation) as server, printer.many("events") as many:
         request = pb.WatchJobsRequest(filter=None if job_ids else condition, include_progress=progress)
         waiting = _Waiting(_existing(server, job_ids), until or AT_END)
@@ -67,7 +66,7 @@ def watch(
         request.send_initial_state = bool(job_ids) and since is None
         if since is not None:
             request.after.CopyFrom(pb.WatchCursor(epoch=server.info().current.epoch, revision=since))
-        follower = Follower(server, request, deadline=deadline, on_cut=printer.talk)
+        follower = Follower(server, request, deadline=Deadline(wait_limit, server.clock), on_cut=printer.talk)
         _print_events(invocation, follower, waiting, many)
     waiting.raise_for_outcome(by_state=until is None)
 
@@ -114,31 +113,43 @@ class _Waiting:
 
     def take(self, event: pb.JobEvent) -> None:
         """Take an event in."""
-        if event.job_id not in self._open:
-            return
-        if event.event_type == pb.JOB_EVENT_TYPE_DELETED:
+        if event.event_type != pb.JOB_EVENT_TYPE_DELETED:
+            self.take_status(event.job_id, event.status)
+        elif event.job_id in self._open:
             self._deleted.append(event.job_id)
             self._open.discard(event.job_id)
+
+    def take_status(self, job_id: str, status: job_pb2.JobStatus) -> None:
+        """Take in how a job is now."""
+        if job_id not in self._open:
             return
-        if self._until.is_met(event.status):
-            self.met[event.job_id] = event.status
-            self._open.discard(event.job_id)
-        if event.status.state in TERMINAL:
-            self._ended[event.job_id] = event.status
-            self._open.discard(event.job_id)
+        if self._until.is_met(status):
+            self.met[job_id] = status
+            self._open.discard(job_id)
+        if status.state in TERMINAL:
+            self._ended[job_id] = status
+            self._open.discard(job_id)
+
+    def is_enough(self, *, any_of_them: bool) -> bool:
+        """True when no job is left to wait for, or one is enough and has met the condition."""
+        return not self._open or (any_of_them and bool(self.met))
 
     @property
-    def is_over(self) -> bool:
-        """True when no job is left to wait for."""
-        return not self._open
+    def needs_progress(self) -> bool:
+        """True when progress matters."""
+        return self._until.needs_progress
+
+    def raise_for_deleted(self) -> None:
+        """Raise JOB_DELETED when a job that was waited for is gone."""
+        if self._deleted:
+            raise CliError("JOB_DELETED", f"job {self._deleted[0]} was deleted while it was watched")
 
     def raise_for_outcome(self, *, by_state: bool) -> None:
         """Raise what the exit code must tell: a deleted job, an ended one that did not meet the condition.
 
         `by_state`: a job that is FAILED, CANCELLED or EXPIRED is told even where its end was what was waited for.
         """
-        if self._deleted:
-            raise CliError("JOB_DELETED", f"job {self._deleted[0]} was deleted while it was watched")
+        self.raise_for_deleted()
         missed = {job_id: status for job_id, status in self._ended.items() if by_state or job_id not in self.met}
         bad = [(job_id, status) for job_id, status in missed.items() if status.state != job_pb2.JOB_STATE_COMPLETED]
         # FAILED (3) before CANCELLED and EXPIRED (4): the worst is told.
@@ -163,7 +174,7 @@ def _existing(server: Server, job_ids: Sequence[str]) -> list[job_pb2.Job]:
         if answer.missing_job_ids:
             raise CliError(
                 "JOB_NOT_FOUND",
-                f"there is no job {answer.missing_job_ids[0]}",
+                f"there is no job {answer.missing_job_ids[0]!r}",
                 hints=["see what there is:   jobwire job list"],
                 grpc_code="NOT_FOUND",
                 details={"missing_job_ids": list(answer.missing_job_ids)},
@@ -200,20 +211,43 @@ def wait(
     6: no such job; 7: a job is COMPLETED and so will never be in the state waited for.
     """
     printer = Printer(invocation)
-    deadline = Deadline(wait_limit)
     with Server(invocation) as server:
-        waiting = _Waiting(_existing(server, job_ids), until)
-        request = pb.WatchJobsRequest(
-            job_ids=job_ids, send_initial_state=True, until_all_terminal=True, include_progress=until.needs_progress
-        )
-        follower = Follower(server, request, deadline=deadline, on_cut=printer.talk)
-        for event in follower.events():
-            waiting.take(event)
-            if waiting.is_over or (any_of_them and waiting.met):
-                break
-        _print_jobs_now(invocation, printer, _existing(server, job_ids))
+        deadline = Deadline(wait_limit, server.clock)
+        jobs = _existing(server, job_ids)
+        waiting = _Waiting(jobs, until)
+        for job in jobs:
+            waiting.take_status(job.job_id, job.status)
+        if not waiting.is_enough(any_of_them=any_of_them):
+            if deadline.is_over:
+                raise deadline.fault(job_ids)
+            _follow_until_enough(server, waiting, job_ids, deadline, printer, any_of_them=any_of_them)
+            waiting.raise_for_deleted()
+            jobs = _existing(server, job_ids)
+        _print_jobs_now(invocation, printer, jobs)
     if not (any_of_them and waiting.met):
         waiting.raise_for_outcome(by_state=False)
+
+
+def _follow_until_enough(
+    server: Server,
+    waiting: _Waiting,
+    job_ids: Sequence[str],
+    deadline: Deadline,
+    printer: Printer,
+    *,
+    any_of_them: bool,
+) -> None:
+    request = pb.WatchJobsRequest(
+        job_ids=job_ids,
+        send_initial_state=True,
+        until_all_terminal=True,
+        include_progress=waiting.needs_progress,
+    )
+    follower = Follower(server, request, deadline=deadline, on_cut=printer.talk)
+    for event in follower.events():
+        waiting.take(event)
+        if waiting.is_enough(any_of_them=any_of_them):
+            return
 
 
 def _print_jobs_now(invocation: Invocation, printer: Printer, jobs: Sequence[job_pb2.Job]) -> None:
@@ -241,7 +275,7 @@ def events(invocation: Invocation, job_id: str, go_on: bool, since: int | None) 
         (job,) = _existing(server, [job_id])
         start = pb.WatchCursor(epoch=info.current.epoch, revision=info.compacted.revision if since is None else since)
         request = pb.WatchJobsRequest(job_ids=[job_id], after=start, include_progress=go_on, until_all_terminal=go_on)
-        follower = Follower(server, request, deadline=Deadline(None), on_cut=printer.talk)
+        follower = Follower(server, request, deadline=Deadline(None, server.clock), on_cut=printer.talk)
         waiting = _Waiting([job] if go_on and job.status.state not in TERMINAL else [], AT_END)
         coloured = invocation.coloured(invocation.stdout)
         for response in follower.responses():

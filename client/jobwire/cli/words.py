@@ -87,9 +87,11 @@ def seconds_of(moment: Timestamp) -> float:
 
 
 def span_text(seconds: float) -> str:
-    """A duration with the two digits that matter: `0.31s`, `23.4s`, `4m10s`, `3h05m`, `2d4h`."""
+    """A duration with the digits that matter: `5ms`, `1.50s`, `23.4s`, `4m10s`, `3h05m`, `2d4h`."""
+    if seconds < 1:
+        return f"{max(round(seconds * 1000), 0)}ms"
     if seconds < 10:
-        return f"{max(seconds, 0):.2f}s"
+        return f"{seconds:.2f}s"
     if seconds < 60:
         return f"{seconds:.1f}s"
     whole = round(seconds)

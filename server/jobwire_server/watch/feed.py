@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from jobwire_server.domain.errors import RevisionCompacted, RevisionInFuture, StoreEpochChanged, Unavailable
 from jobwire_server.domain.job import TERMINAL_STATES, Job
 from jobwire_server.store.base import EventKind, JobEvent, Position
+from jobwire_server.watch.desk import Desk
 from jobwire_server.watch.index import Interest, ProgressNote
 from jobwire_server.watch.requests import Batch, Cursor, Detail, JobsWatch
 from jobwire_server.watch.ring import Entry
 from jobwire_server.watch.snapshot import Unfinished, initial_pages
-
-if TYPE_CHECKING:
-    from jobwire_server.watch.hub import WatchHub
 
 MAX_PENDING: Final = 128
 """Matching events a live feed keeps before it counts as behind."""
@@ -34,8 +32,8 @@ _BATCH_EVENTS: Final = {Detail.NONE: 500, Detail.BASIC: 100, Detail.FULL: 4}
 class JobsFeed:
     """One watch of many jobs. Iterate `batches()` once; it unregisters itself at its end."""
 
-    def __init__(self, hub: WatchHub, watch: JobsWatch) -> None:
-        self._hub = hub
+    def __init__(self, desk: Desk, watch: JobsWatch) -> None:
+        self._desk = desk
         self._watch = watch
         self._interest = Interest(watch.tenant, watch.filter)
         self._ids = frozenset(watch.job_ids)
@@ -53,7 +51,7 @@ class JobsFeed:
         self._completing = watch.send_initial_state
         self._unfinished: Unfinished | None = None
 
-    # --- called by the hub ------------------------------------------------------------------------------------
+    # --- called by the index and the hub ------------------------------------------------------------------------
 
     @property
     def wants_progress(self) -> bool:
@@ -86,7 +84,7 @@ class JobsFeed:
         """See `Listener`. Beyond the bound progress is dropped: it is not kept anywhere, and the next note comes."""
         if len(self._progress) < MAX_PROGRESS:
             self._progress[note.job_id] = None
-            if self._hub.now() >= self._progress_at:
+            if self._desk.now() >= self._progress_at:
                 self._wake.set()
 
     def tick(self, now: float) -> None:
@@ -107,17 +105,17 @@ class JobsFeed:
         Ends when `until_all_terminal` is satisfied; raises the reason when the feed is told to end, and
         `RevisionCompacted`, `RevisionInFuture` or `StoreEpochChanged` when the cursor is not usable.
         """
-        position = await self._hub.store.position()
+        position = await self._desk.store.position()
         self._open_at(position)
-        self._hub.join(self, position)
+        self._desk.join(self, position)
         try:
             async with aclosing(self._run()) as run:
                 async for batch in run:
                     yield batch
-                    self._bookmark_at = self._hub.now() + self._watch.bookmark_seconds
+                    self._bookmark_at = self._desk.now() + self._watch.bookmark_seconds
         finally:
             self._leave()
-            self._hub.part(self)
+            self._desk.part(self)
 
     def _open_at(self, position: Position) -> None:
         self._epoch = position.epoch
@@ -161,12 +159,12 @@ class JobsFeed:
 
     async def _load_unfinished(self) -> None:
         if self._watch.until_all_terminal:
-            self._unfinished = await Unfinished.load(self._hub.store, self._watch)
+            self._unfinished = await Unfinished.load(self._desk.store, self._watch)
             self._target = self._unfinished.settled
 
     async def _initial_state(self) -> AsyncGenerator[Batch, None]:
         """Yield the jobs as they stood at the first page's revision; what changed since then follows as events."""
-        async with aclosing(initial_pages(self._hub.store, self._watch)) as pages:
+        async with aclosing(initial_pages(self._desk.store, self._watch)) as pages:
             async for page in pages:
                 self._revision = page.revision
                 self._target = max(self._target, page.read_at)
@@ -203,7 +201,7 @@ class JobsFeed:
         return Cursor(self._epoch, self._revision)
 
     def _is_bookmark_due(self) -> bool:
-        return self._hub.now() >= self._bookmark_at
+        return self._desk.now() >= self._bookmark_at
 
     # --- moving the cursor ------------------------------------------------------------------------------------
 
@@ -224,7 +222,7 @@ class JobsFeed:
         if len(pending) <= limit:
             entries = list(pending.values())
             pending.clear()
-            self._revision = max(self._revision, self._hub.tail.revision)
+            self._revision = max(self._revision, self._desk.tail.revision)
         else:
             keys = list(pending)[:limit]
             entries = [pending.pop(key) for key in keys]
@@ -233,7 +231,7 @@ class JobsFeed:
 
     def _scan_ring(self, limit: int) -> Sequence[Entry] | None:
         """Read on in the ring; None when it does not reach back to the cursor."""
-        scan = self._hub.tail.after(self._revision, _SCAN_LIMIT)
+        scan = self._desk.tail.after(self._revision, _SCAN_LIMIT)
         if scan is None or (scan.at_end and scan.scanned < self._target):
             return None
         matching = [entry for entry in scan.entries if self._wants(entry.event)]
@@ -247,7 +245,7 @@ class JobsFeed:
         return self._conflated(matching)
 
     async def _scan_store(self, limit: int) -> Sequence[Entry]:
-        store, watch = self._hub.store, self._watch
+        store, watch = self._desk.store, self._watch
         before = await store.position()
         events = await store.events(after=self._revision, limit=_SCAN_LIMIT, tenant=watch.tenant, job_ids=watch.job_ids)
         if watch.job_ids:
@@ -262,7 +260,7 @@ class JobsFeed:
 
     async def _refuse_compacted(self) -> None:
         """The log of single jobs is returned as far as it exists; a watch must not jump over what is gone."""
-        position = await self._hub.store.position()
+        position = await self._desk.store.position()
         if position.compacted > self._revision:
             raise self._compacted(position)
 
@@ -295,9 +293,9 @@ class JobsFeed:
         """From here on the index tells this feed of its events; between the scan and this line nothing can happen."""
         self._live = True
         if self._ids:
-            self._hub.index.add_ids(self._watch.tenant, self._ids, self)
+            self._desk.index.add_ids(self._watch.tenant, self._ids, self)
         else:
-            self._hub.index.add_filter(self._watch.tenant, self._watch.filter, self)
+            self._desk.index.add_filter(self._watch.tenant, self._watch.filter, self)
 
     def _leave(self) -> None:
         if not self._live:
@@ -305,9 +303,9 @@ class JobsFeed:
         self._live = False
         self._pending.clear()
         if self._ids:
-            self._hub.index.remove_ids(self._watch.tenant, self._ids, self)
+            self._desk.index.remove_ids(self._watch.tenant, self._ids, self)
         else:
-            self._hub.index.remove_filter(self._watch.tenant, self._watch.filter, self)
+            self._desk.index.remove_filter(self._watch.tenant, self._watch.filter, self)
 
     # --- jobs and progress ------------------------------------------------------------------------------------
 
@@ -316,16 +314,16 @@ class JobsFeed:
         if detail is Detail.NONE or not entries:
             return {}
         ids = {entry.event.job_id: None for entry in entries if entry.event.kind is not EventKind.DELETED}
-        jobs = await self._hub.store.get(self._watch.tenant, list(ids), full=detail is Detail.FULL)
+        jobs = await self._desk.store.get(self._watch.tenant, list(ids), full=detail is Detail.FULL)
         return {job.job_id: job for job in jobs if job is not None}
 
     async def _take_progress(self) -> Sequence[Job]:
-        now = self._hub.now()
+        now = self._desk.now()
         if not self._progress or now < self._progress_at:
             return ()
         self._progress_at = now + self._watch.bookmark_seconds
         ids, self._progress = list(self._progress), {}
-        jobs = await self._hub.store.get(self._watch.tenant, ids, full=False)
+        jobs = await self._desk.store.get(self._watch.tenant, ids, full=False)
         return [job for job in jobs if job is not None and self._is_running_and_wanted(job)]
 
     def _is_running_and_wanted(self, job: Job) -> bool:

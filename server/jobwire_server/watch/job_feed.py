@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from jobwire_server.domain.errors import JobNotFound, RevisionInFuture, Unavailable
 from jobwire_server.domain.job import TERMINAL_STATES, Job, JobStatus
 from jobwire_server.store.base import EventKind, JobEvent
+from jobwire_server.watch.desk import Desk
 from jobwire_server.watch.index import ProgressNote
 from jobwire_server.watch.requests import StatusUpdate
 from jobwire_server.watch.ring import Entry
-
-if TYPE_CHECKING:
-    from jobwire_server.watch.hub import WatchHub
 
 PROGRESS_SECONDS: Final = 1.0
 """Progress of a watched job is handed out at most this often."""
@@ -34,8 +32,8 @@ class JobWatch(NamedTuple):
 class JobSignal:
     """Knows the newest event of one job, and rings when there is one. A terminal status is never overwritten."""
 
-    def __init__(self, hub: WatchHub, tenant: str, job_id: str, *, wants_progress: bool) -> None:
-        self._hub = hub
+    def __init__(self, desk: Desk, tenant: str, job_id: str, *, wants_progress: bool) -> None:
+        self._desk = desk
         self._tenant = tenant
         self._job_id = job_id
         self.wants_progress = wants_progress
@@ -63,7 +61,7 @@ class JobSignal:
     def progressed(self, note: ProgressNote) -> None:  # noqa: ARG002 - the store holds what the note says
         """See `Listener`."""
         self._progress = True
-        self.tick(self._hub.now())
+        self.tick(self._desk.now())
 
     def tick(self, now: float) -> None:
         """Ring if held progress is due."""
@@ -82,7 +80,7 @@ class JobSignal:
 
     def take_progress(self) -> bool:
         """Tell whether the job's progress should be read now."""
-        now = self._hub.now()
+        now = self._desk.now()
         if not self._progress or now < self._progress_at:
             return False
         self._progress = False
@@ -91,22 +89,22 @@ class JobSignal:
 
     async def __aenter__(self) -> JobSignal:
         """Register: every event that is committed after this returned is heard."""
-        self._hub.join(self, await self._hub.store.position())
-        self._hub.index.add_ids(self._tenant, (self._job_id,), self)
+        self._desk.join(self, await self._desk.store.position())
+        self._desk.index.add_ids(self._tenant, (self._job_id,), self)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        self._hub.index.remove_ids(self._tenant, (self._job_id,), self)
-        self._hub.part(self)
+        self._desk.index.remove_ids(self._tenant, (self._job_id,), self)
+        self._desk.part(self)
 
 
 class JobFeed:
     """One watch of one job. Iterate `updates()` once."""
 
-    def __init__(self, hub: WatchHub, watch: JobWatch) -> None:
-        self._hub = hub
+    def __init__(self, desk: Desk, watch: JobWatch) -> None:
+        self._desk = desk
         self._watch = watch
-        self._signal = JobSignal(hub, watch.tenant, watch.job_id, wants_progress=True)
+        self._signal = JobSignal(desk, watch.tenant, watch.job_id, wants_progress=True)
         self._revision = watch.after_revision or 0
 
     def end(self, reason: Unavailable) -> None:
@@ -135,7 +133,7 @@ class JobFeed:
 
     async def _first(self) -> StatusUpdate | None:
         """The current status, unless it was seen already and is not terminal."""
-        position = await self._hub.store.position()
+        position = await self._desk.store.position()
         seen = self._watch.after_revision
         if seen is not None and seen > position.revision:
             raise RevisionInFuture(
@@ -179,7 +177,7 @@ class JobFeed:
         return job
 
     async def _get(self, *, full: bool) -> Job | None:
-        return (await self._hub.store.get(self._watch.tenant, (self._watch.job_id,), full=full))[0]
+        return (await self._desk.store.get(self._watch.tenant, (self._watch.job_id,), full=full))[0]
 
 
 def job_not_found(job_id: str) -> JobNotFound:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Awaitable, Callable
 
@@ -10,9 +9,9 @@ import pytest
 
 from jobwire_server.domain.job import State
 from jobwire_server.domain.outcome import Failed, Released, Snoozed, Succeeded
-from jobwire_server.store.base import Lane, Report, ReportCode
+from jobwire_server.store.base import Lane, LeaseUpdate, Report, ReportCode
 from tests.helpers.factories import new_job
-from tests.helpers.stores import ERROR, REMOTE, RESULT, SECOND_US, WORK, StoreRig
+from tests.helpers.stores import ERROR, REMOTE, RESULT, SECOND_US, US, StoreRig
 
 pytestmark = pytest.mark.asyncio
 
@@ -30,7 +29,9 @@ async def _prepare(rig: StoreRig) -> None:
         await rig.add(type=_lane(verb).type, job_id=verb)
     for verb in ("succeed", "fail", "release", "snooze", "extend", "ask"):
         await rig.lease_one(lanes=[_lane(verb)], owner=REMOTE, lease_s=600)
-    await rig.lease_one(lanes=[_lane("lose")], lease_s=1, owner=REMOTE)
+    await rig.lease_one(lanes=[_lane("lose")], owner=REMOTE, lease_s=1)
+    await rig.add(type=_lane("recover").type, job_id="recover")
+    await rig.lease_one(lanes=[_lane("recover")], owner=US, lease_s=600)
     await rig.add(type="other", job_id="cancel")
     await rig.add(type="other", job_id="promote", schedule_time_us=now_us + SECOND_US)
     await rig.add(type="other", job_id="expire", expire_time_us=now_us + SECOND_US)
@@ -50,8 +51,8 @@ async def _report(rig: StoreRig, job_id: str, outcome: Succeeded | Failed | Rele
 
 async def _extend(rig: StoreRig) -> None:
     job = await rig.job("extend")
-    lease = (await rig.store.extend([(job.key, job.fence, 7 * SECOND_US, 5.0, "x")]))[0]  # type: ignore[list-item]
-    assert lease.valid
+    [state] = await rig.store.extend([LeaseUpdate(job.key, job.fence, 7 * SECOND_US, 5.0, "halfway")])
+    assert state.valid
 
 
 VERBS: dict[str, Verb] = {
@@ -76,57 +77,36 @@ VERBS: dict[str, Verb] = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS)
-async def test_what_a_verb_answered_is_there_after_a_crash(file_rig: StoreRig, verb: str) -> None:
+def _chains() -> list[list[str]]:
+    """Orders of the verbs in which each stands right behind each other one exactly once (a Williams design)."""
+    names = list(VERBS)
+    count = len(names)
+    assert count % 2 == 0
+    first = [(step + 1) // 2 if step % 2 else -step // 2 for step in range(count)]
+    return [[names[(number + shift) % count] for number in first] for shift in range(count)]
+
+
+async def test_the_chains_hold_every_pair_of_verbs() -> None:
+    pairs = [pair for chain in _chains() for pair in itertools.pairwise(chain)]
+    assert len(pairs) == len(set(pairs)) == len(VERBS) * (len(VERBS) - 1)
+
+
+@pytest.mark.parametrize("chain", _chains(), ids=lambda chain: chain[0])
+async def test_a_crash_between_any_two_verbs_loses_nothing_and_stops_nothing(
+    file_rig: StoreRig, chain: list[str]
+) -> None:
     rig = file_rig
     await _prepare(rig)
-    prepared = rig.dump()
-    await VERBS[verb](rig)
-    done = rig.dump()
-    assert done != prepared
-    position = await rig.store.position()
-    await rig.crash()
-    assert rig.dump() == done
-    assert await rig.store.position() == position
-
-
-# Losing a lease is the work of both: after one of them there is nothing left for the other.
-PAIRS = [
-    (first, second)
-    for first, second in itertools.permutations(VERBS, 2)
-    if {first, second} != {"recover", "expire leases"}
-]
-
-
-@pytest.mark.parametrize("first", VERBS)
-async def test_between_any_two_verbs_a_crash_makes_no_difference(file_rig: StoreRig, first: str) -> None:
-    rig = file_rig
-    await _prepare(rig)
-    for second in [later for earlier, later in PAIRS if earlier == first]:
-        before, path = rig.dump(), rig.path
-        assert path is not None
-        await VERBS[first](rig)
+    for place, verb in enumerate(chain):
+        before = rig.dump()
+        await VERBS[verb](rig)
+        done = rig.dump()
+        # A recovery ends expired leases too, and leaves none for the sweep.
+        assert done != before or (verb == "expire leases" and "recover" in chain[:place])
+        position = await rig.store.position()
         await rig.crash()
-        between = rig.dump()
-        assert between != before
-        await VERBS[second](rig)
-        assert rig.dump() != between
-        await _back_to(rig, before)
-
-
-async def _back_to(rig: StoreRig, rows: dict[str, list[tuple[object, ...]]]) -> None:
-    """Begin again from a copy of the prepared file."""
-    await rig.close()
-    assert rig.path is not None
-    for leftover in rig.path.parent.glob("after-crash-*"):
-        leftover.unlink()
-    rig.path = rig.path.with_name("jobs.db")
-    await rig.open()
-    await _wipe_and_prepare(rig, rows)
-
-
-async def _wipe_and_prepare(rig: StoreRig, rows: dict[str, list[tuple[object, ...]]]) -> None:
-    raise NotImplementedError
+        assert rig.dump() == done
+        assert await rig.store.position() == position
 
 
 async def test_only_what_was_committed_survives(file_rig: StoreRig) -> None:
@@ -152,11 +132,10 @@ async def test_a_store_can_be_read_in_full_after_every_restart(file_rig: StoreRi
     rig = file_rig
     await _prepare(rig)
     ids = [row[0] for row in rig.sql("SELECT id FROM job ORDER BY key")]
-    before = [dataclasses.asdict(await rig.job(job_id)) for job_id in ids]
+    before = [await rig.job(job_id) for job_id in ids]
     events = await rig.events()
     for restart in (rig.crash, rig.reopen, rig.crash):
         await restart()
-        assert [dataclasses.asdict(await rig.job(job_id)) for job_id in ids] == before
+        assert [await rig.job(job_id) for job_id in ids] == before
         assert await rig.events() == events
-    assert WORK not in await rig.store.pending_lanes(["work"])
-    assert (await rig.store.counts()).by_state[State.PROCESSING] == 7
+    assert (await rig.store.counts()).by_state[State.PROCESSING] == 8

@@ -37,9 +37,7 @@ async def test_a_whole_life_is_told_once_in_order_and_without_gap(rig: StoreRig)
 
 
 async def test_an_event_carries_the_status_and_what_filters_need(rig: StoreRig) -> None:
-    await rig.submit(
-        new_job(queue="mail", type="send", labels={"k": "v"}), tenant="red", atomic=True, batch_id="b"
-    )
+    await rig.submit(new_job(queue="mail", type="send", labels={"k": "v"}), tenant="red", atomic=True, batch_id="b")
     rig.clock.advance(1)
     lease = await rig.lease_one(lanes=[Lane("mail", "send")], lease_s=30)
     rig.clock.advance(1)

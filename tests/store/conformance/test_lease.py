@@ -67,7 +67,9 @@ async def test_jobs_come_by_priority_then_due_time_then_age(rig: StoreRig) -> No
 
 
 async def test_the_order_holds_over_several_lanes(rig: StoreRig) -> None:
-    ids = [await rig.add(queue=queue, priority=priority) for queue, priority in (("a", 1), ("b", 9), ("a", 5), ("b", 5))]
+    ids = [
+        await rig.add(queue=queue, priority=priority) for queue, priority in (("a", 1), ("b", 9), ("a", 5), ("b", 5))
+    ]
     leased = await rig.lease(3, lanes=[Lane("a", "work"), Lane("b", "work")])
     assert [lease.job_id for lease in leased] == [ids[1], ids[2], ids[3]]
     assert await rig.state(ids[0]) is State.PENDING
@@ -110,7 +112,7 @@ async def test_payloads_end_a_lease_early_but_one_job_always_comes(rig: StoreRig
     for size in (700, 700, 10):
         await rig.add(payload=Content(bytes(size)))
     request = LeaseRequest(US, [WORK], limit=10, lease_us=SECOND_US, max_bytes=1000)
-    assert [len((await rig.store.lease(request))) for _ in range(3)] == [1, 2, 0]
+    assert [len(await rig.store.lease(request)) for _ in range(3)] == [1, 2, 0]
     await rig.add(payload=Content(bytes(5000)))
     assert len(await rig.store.lease(request)) == 1
 

@@ -92,7 +92,9 @@ def _filters(jobs: list[Job]) -> st.SearchStrategy[JobFilter]:
         queues=st.lists(st.sampled_from([*QUEUES, "none"]), max_size=3).map(tuple),
         types=st.lists(st.sampled_from([*TYPES, "none"]), max_size=3).map(tuple),
         states=st.lists(st.sampled_from([State.PENDING, State.CANCELLED, State.FAILED]), max_size=3).map(tuple),
-        labels=st.dictionaries(st.sampled_from(["even", "third", "none"]), st.sampled_from(["0", "1", "2"]), max_size=2),
+        labels=st.dictionaries(
+            st.sampled_from(["even", "third", "none"]), st.sampled_from(["0", "1", "2"]), max_size=2
+        ),
         batch_id=st.sampled_from(["", "b0", "b3", "none"]),
         create_time_min_us=times,
         create_time_max_us=times,
@@ -191,7 +193,5 @@ async def test_creation_bounds_work_though_old_jobs_are_gone(rig: StoreRig) -> N
         rig.clock.advance(1)
     for job_id in ids[:4] + ids[6:8]:
         await rig.store.delete("default", job_id)
-    found = await _ids(
-        rig, create_time_min_us=start_us + 3 * SECOND_US, create_time_max_us=start_us + 9 * SECOND_US
-    )
+    found = await _ids(rig, create_time_min_us=start_us + 3 * SECOND_US, create_time_max_us=start_us + 9 * SECOND_US)
     assert found == [ids[8], ids[5], ids[4]]

@@ -197,8 +197,7 @@ async def test_a_row_that_can_be_neither_reset_nor_failed_stops_nobody_and_ends_
     await rig.lease(5)
     _tamper(
         rig,
-        f"CREATE TRIGGER stuck BEFORE UPDATE ON job WHEN NEW.id = '{ids[0]}' "
-        "BEGIN SELECT RAISE(ABORT, 'stuck'); END",
+        f"CREATE TRIGGER stuck BEFORE UPDATE ON job WHEN NEW.id = '{ids[0]}' BEGIN SELECT RAISE(ABORT, 'stuck'); END",
     )
     returned = 0
     for _ in range(10):

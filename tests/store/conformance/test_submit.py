@@ -73,7 +73,11 @@ async def test_text_stays_text_and_no_payload_stays_none(rig: StoreRig) -> None:
     assert (await rig.job(text)).spec.payload == Content("Ада".encode(), is_text=True)
     assert (await rig.job(empty)).spec.payload == Content(b"")
     assert (await rig.job(none)).spec.payload is None
-    assert [lease.payload for lease in await rig.lease(3)] == [Content("Ада".encode(), is_text=True), Content(b""), None]
+    assert [lease.payload for lease in await rig.lease(3)] == [
+        Content("Ада".encode(), is_text=True),
+        Content(b""),
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +261,7 @@ async def test_more_than_may_wait_in_front_of_the_store_is_refused_at_once(rig: 
 
 async def test_a_caller_that_goes_away_leaves_its_job_whole(rig: StoreRig) -> None:
     job = new_job()
-    task = asyncio.create_task(rig.store.submit(Submission("default", [job])))  # noqa: TID251 - it is cancelled
+    task = asyncio.create_task(rig.store.submit(Submission("default", [job])))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

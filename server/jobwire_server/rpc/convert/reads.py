@@ -19,7 +19,7 @@ from jobwire_server.domain.validation import (
     unknown_states,
 )
 from jobwire_server.rpc.convert.jobs import job_bytes
-from jobwire_server.rpc.convert.records import RESPONSE_LIMIT, record
+from jobwire_server.rpc.convert.records import record
 from jobwire_server.rpc.convert.times import duration_us, time_us
 from jobwire_server.store.base import JobFilter, Position
 from jobwire_server.watch.job_feed import JobWatch
@@ -140,7 +140,8 @@ class Page(NamedTuple):
     """As many jobs as fit into one response, encoded as records of field 1."""
 
     records: bytes
-    count: int
+    taken: int
+    """How many of the elements are in it."""
 
 
 def cursor_record(field_number: int, position: Position | Cursor) -> bytes:
@@ -165,14 +166,17 @@ def page_of(jobs: Sequence[Job], room: int, room_if_last: int) -> Page:
     return Page(b"".join(parts), len(parts))
 
 
-def answers_of(answers: Iterable[tuple[str, Job | None]], room: int = RESPONSE_LIMIT) -> Page:
-    """Encode found jobs (field 1) and missing ids (field 2) of a BatchGetJobsResponse until `room` is used up."""
+def answers_of(answers: Iterable[tuple[str, Job | None]], room: int, *, is_first: bool) -> Page:
+    """Encode found jobs (field 1) and missing ids (field 2) of a BatchGetJobsResponse until `room` is used up.
+
+    `is_first`: nothing is in the response yet, so that the first answer goes in whatever its size.
+    """
     found: list[bytes] = []
     missing: list[bytes] = []
     size = 0
     for job_id, job in answers:
         part = record(2, job_id.encode()) if job is None else record(1, job_bytes(job))
-        if size and size + len(part) > room:
+        if size + len(part) > room and not (is_first and not size):
             break
         size += len(part)
         (missing if job is None else found).append(part)

@@ -11,8 +11,9 @@ from jobwire_server.domain.job import State
 from jobwire_server.domain.lifecycle import Event, is_terminal, step
 from jobwire_server.store.base import Lane
 from jobwire_server.store.sqlite.moves import JobFacts, apply_moves, read_facts, waiting_move
+from jobwire_server.store.sqlite.submit import queue_full
 from jobwire_server.store.sqlite.transaction import Transaction
-from jobwire_server.store.sqlite.writer import Intent
+from jobwire_server.store.sqlite.writer import Intent, store_full
 
 
 class Cancel(NamedTuple):
@@ -86,6 +87,9 @@ def retry(transaction: Transaction, wish: Retry) -> None:
             f"The job {wish.job_id!r} is {facts.state.name}: only a job that has ended can be retried.",
             state=facts.state.name,
         )
+    refusal = store_full() if transaction.full else queue_full(transaction)
+    if refusal is not None:
+        raise refusal
     later = wish.schedule_time_us is not None and wish.schedule_time_us > transaction.now_us
     target = step(facts.state, Event.REQUEUE_LATER if later else Event.REQUEUE).to
     due_us = wish.schedule_time_us if later and wish.schedule_time_us is not None else transaction.now_us
@@ -135,6 +139,7 @@ def remove(transaction: Transaction, keys: Sequence[int]) -> None:
     changed = transaction.run("delete_jobs", keys=listed)
     if changed != len(keys):
         raise AssertionError(f"{changed} jobs were removed where {len(keys)} had been chosen")
+    transaction.run("orphan_request_keys", keys=listed)
 
 
 def _facts(transaction: Transaction, tenant: str, job_id: str) -> JobFacts:

@@ -61,8 +61,8 @@ def _lease(transaction: Transaction, request: LeaseRequest) -> list[Lease]:
 def _choose(transaction: Transaction, request: LeaseRequest) -> list[int]:
     """Keys of the next jobs over all lanes, in order, within both bounds (but one job at least)."""
     candidates: list[list[int]] = []
-    for queue, kind in request.lanes:
-        found = transaction.one("claim_candidates", queue=queue, type=kind, limit=request.limit)
+    for queue, kind in dict.fromkeys(request.lanes):
+        found = transaction.one("claim_candidates", queue=queue, type=kind, limit=request.limit, now=transaction.now_us)
         candidates += json.loads(found)
     if len(request.lanes) > 1:
         candidates.sort()
@@ -109,15 +109,16 @@ def report(transaction: Transaction, intents: Sequence[Intent]) -> None:
 def _report(transaction: Transaction, reports: Sequence[Report]) -> list[ReportAnswer]:
     pairs = [(one.key, one.fence) for one in reports]
     current = json.loads(transaction.one("live_attempts", pairs=json.dumps(pairs)))
-    live: dict[int, Report] = {}
+    first: dict[int, int] = {}
     for index in current:
-        live.setdefault(reports[index].key, reports[index])
-    ended = _record_successes(transaction, [one for one in live.values() if isinstance(one.outcome, Succeeded)])
-    ended.update(_record_others(transaction, [one for one in live.values() if not isinstance(one.outcome, Succeeded)]))
-    answers: list[ReportAnswer | None] = []
-    for one in reports:
-        first = live.get(one.key)
-        answers.append(ReportAnswer(ReportCode.RECORDED, ended[one.key]) if first is one else None)
+        first.setdefault(reports[index].key, index)
+    live = [reports[index] for index in first.values()]
+    ended = _record_successes(transaction, [one for one in live if isinstance(one.outcome, Succeeded)])
+    ended.update(_record_others(transaction, [one for one in live if not isinstance(one.outcome, Succeeded)]))
+    answers: list[ReportAnswer | None] = [
+        ReportAnswer(ReportCode.RECORDED, ended[one.key]) if first.get(one.key) == index else None
+        for index, one in enumerate(reports)
+    ]
     if None not in answers:
         return answers  # type: ignore[return-value]
     return _answer_stale(transaction, reports, answers)

@@ -72,14 +72,18 @@ def _drivers(tenant: str, wanted: JobFilter) -> list[tuple[str, str, list[object
         return [(source, where, [tenant, name, value])]
     rare_states = bool(wanted.states) and _COMMON_STATES.isdisjoint(wanted.states)
     if wanted.types and not rare_states:
-        return [("job INDEXED BY job_type", "job.tenant = ? AND job.type = ?", [tenant, one]) for one in wanted.types]
+        return [
+            ("job INDEXED BY job_type", "job.tenant = ? AND job.type = ?", [tenant, one])
+            for one in dict.fromkeys(wanted.types)
+        ]
     if wanted.queues and not rare_states:
         return [
-            ("job INDEXED BY job_queue", "job.tenant = ? AND job.queue = ?", [tenant, one]) for one in wanted.queues
+            ("job INDEXED BY job_queue", "job.tenant = ? AND job.queue = ?", [tenant, one])
+            for one in dict.fromkeys(wanted.queues)
         ]
     if wanted.states:
         where = "job.tenant = ? AND job.state = ?"
-        return [("job INDEXED BY job_state", where, [tenant, int(one)]) for one in wanted.states]
+        return [("job INDEXED BY job_state", where, [tenant, int(one)]) for one in dict.fromkeys(wanted.states)]
     return [("job NOT INDEXED", "job.tenant = ?", [tenant])]
 
 

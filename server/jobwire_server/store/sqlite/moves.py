@@ -6,11 +6,15 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import structlog
+
 from jobwire_server.domain.job import DEFAULT_RETRY_POLICY, JobError, RetryPolicy, State
 from jobwire_server.domain.lifecycle import AttemptFacts, Decision, Event, is_terminal, step
 from jobwire_server.store.base import Lane
 from jobwire_server.store.sqlite.rows import encode_error, policy_of, state_of
 from jobwire_server.store.sqlite.transaction import Transaction
+
+log = structlog.get_logger(__name__)
 
 
 class JobFacts(NamedTuple):
@@ -56,11 +60,22 @@ def _facts(row: list[Any]) -> JobFacts:
         key, tenant, job_id, queue, kind, state, fence, attempt, max_attempts, retry, cancel, expired, losses,
         expire_us,
     ) = row  # fmt: skip
-    policy = DEFAULT_RETRY_POLICY if retry is None else policy_of(retry)
     return JobFacts(
-        key, tenant, job_id, queue, kind, state_of(state), fence, attempt, max_attempts, policy, bool(cancel),
+        key, tenant, job_id, queue, kind, state_of(state), fence, attempt, max_attempts, _policy(job_id, retry),
+        bool(cancel),
         bool(expired), losses, expire_us,
     )  # fmt: skip
+
+
+def _policy(job_id: str, retry: str | None) -> RetryPolicy:
+    """The policy of a row; a damaged one must not stop the jobs beside it, so the service's takes its place."""
+    if retry is None:
+        return DEFAULT_RETRY_POLICY
+    try:
+        return policy_of(retry)
+    except ValueError as error:
+        log.error("store.policy_unreadable", job_id=job_id, error=str(error))
+        return DEFAULT_RETRY_POLICY
 
 
 def waiting_move(facts: JobFacts, event: Event, error: JobError | None = None) -> Move:

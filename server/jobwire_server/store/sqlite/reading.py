@@ -23,8 +23,6 @@ from jobwire_server.store.sqlite.rows import (
     state_of,
 )
 
-EVENTS_PER_JOB_LIMIT = 100_000
-
 
 class Reader:
     """One reading connection; used by one thread at a time. Every read is short, so that none pins the WAL."""
@@ -176,13 +174,9 @@ class Reader:
         return tuple(attempts)
 
     def _events_of(self, tenant: str, job_ids: Sequence[str], after: int, limit: int) -> list[JobEvent]:
-        """Events of some jobs in revision order; jobs that were deleted are found by their DELETED rows' keys."""
-        rows = self._rows(
-            "SELECT e.* FROM json_each(?) AS r CROSS JOIN job ON job.tenant = ? AND job.id = r.value "
-            "CROSS JOIN event AS e ON e.key = job.key AND e.revision > ? ORDER BY e.revision LIMIT ?",
-            (json.dumps(list(job_ids)), tenant, after, limit),
-        )
-        return [event_of(row) for row in rows]
+        """Events of some jobs in revision order, also of jobs that are gone."""
+        values = {"tenant": tenant, "ids": json.dumps(list(job_ids)), "after": after, "limit": limit}
+        return [event_of(row) for row in self._rows(self._queries["read_job_events"], values)]
 
 
 def _content_size(job: Job) -> int:

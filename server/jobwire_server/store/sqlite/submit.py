@@ -228,14 +228,19 @@ def _found_all(group: _Group, seen: _Seen, submission: Submission) -> Sequence[S
 def _refusal(group: _Group, tenant: str, job: NewJob, *, ahead: int = 0) -> JobwireError | None:
     if job.id_chosen and (tenant, job.job_id) in group.taken:
         return _taken(job.job_id)
-    bound = group.transaction.settings.max_depth
-    if bound and group.transaction.depth + len(group.rows) + ahead >= bound:
-        return QueueFull(
-            f"The service holds {bound} unfinished jobs, as many as it may: try again when some have finished.",
-            retry_after_us=1_000_000,
-            limit=bound,
-        )
-    return None
+    return queue_full(group.transaction, len(group.rows) + ahead)
+
+
+def queue_full(transaction: Transaction, ahead: int = 0) -> QueueFull | None:
+    """The refusal of one more unfinished job, with `ahead` others about to be added, or None when it fits."""
+    bound = transaction.settings.max_depth
+    if not bound or transaction.depth + ahead < bound:
+        return None
+    return QueueFull(
+        f"The service holds {bound} unfinished jobs, as many as it may: try again when some have finished.",
+        retry_after_us=1_000_000,
+        limit=bound,
+    )
 
 
 def _taken(job_id: str) -> JobIdTaken:

@@ -184,8 +184,10 @@ class Writer:
             self._bound_wal()
 
     def _take_failure(self, group: list[Intent], error: Exception) -> None:
-        """Answer a group whose transaction was rolled back."""
+        """Answer a group that cannot be answered with success."""
         match error:
+            case StoreUnavailable():
+                self._refuse(group, error)  # it has committed: applying it again would do it twice
             case apsw.FullError():
                 self._write_on_full_disk(group)
             case apsw.IOError() | apsw.CorruptError() | apsw.NotADBError():
@@ -223,8 +225,12 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        self._failpoint("group.after_commit")
-        return self._state.committed(transaction)
+        notice = self._state.committed(transaction)
+        try:
+            self._failpoint("group.after_commit")
+        except Exception as error:
+            raise StoreUnavailable(f"The answer was lost after the commit: {error}.") from error
+        return notice
 
     def _write_one_by_one(self, group: Sequence[Intent]) -> None:
         for intent in group:

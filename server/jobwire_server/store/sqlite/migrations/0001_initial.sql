@@ -138,6 +138,9 @@ CREATE TABLE event (
   UNIQUE (key, sequence)
 ) STRICT;
 
+-- Finds the key of a job that is gone by its id; only deletions pay for it.
+CREATE INDEX event_deleted ON event (tenant, job_id) WHERE kind = 5;
+
 -- What an idempotency key stands for: the jobs with keys first_key … first_key + count - 1.
 CREATE TABLE request_key (
   tenant TEXT NOT NULL,
@@ -147,10 +150,13 @@ CREATE TABLE request_key (
   count INTEGER NOT NULL CHECK (count >= 1),
   batch_id TEXT,
   create_us INTEGER NOT NULL,
+  orphan INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (tenant, request_id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX request_key_age ON request_key (create_us);
+CREATE INDEX request_key_jobs ON request_key (first_key);
+-- Kept for their age alone; the sweep reads nothing else, however many living jobs have a key.
+CREATE INDEX request_key_orphan ON request_key (create_us) WHERE orphan = 1;
 
 -- Ids that callers chose and whose jobs are gone: not to be used again for a while.
 CREATE TABLE tombstone (

@@ -1,0 +1,38 @@
+"""What the server tells about itself."""
+
+from __future__ import annotations
+
+from jobwire.v1.admin_service_pb2 import GetServerInfoResponse, RecoveryReport
+from jobwire.v1.job_service_pb2 import WatchCursor
+from jobwire_server.domain.limits import Limits
+from jobwire_server.rpc.convert.times import put_duration, put_time
+from jobwire_server.rpc.settings import RecoveryFacts, ServerFacts
+from jobwire_server.store.base import Position
+
+
+def server_info_response(facts: ServerFacts, limits: Limits, position: Position) -> bytes:
+    """Write a GetServerInfoResponse."""
+    response = GetServerInfoResponse()
+    info = response.server_info
+    info.version = facts.version
+    info.capabilities.extend(facts.capabilities)
+    info.store = facts.store_kind
+    info.current.CopyFrom(WatchCursor(epoch=position.epoch, revision=position.revision))
+    info.compacted.CopyFrom(WatchCursor(epoch=position.epoch, revision=position.compacted))
+    info.max_message_bytes = limits.message_bytes
+    info.max_payload_bytes = limits.payload_bytes
+    info.max_batch_size = limits.batch_size
+    info.max_depth = facts.max_depth
+    put_time(info.start_time, facts.start_time_us)
+    if facts.recovery is not None:
+        _put_recovery(info.recovery, facts.recovery)
+    return response.SerializeToString()
+
+
+def _put_recovery(message: RecoveryReport, recovery: RecoveryFacts) -> None:
+    message.returned_count = recovery.returned
+    message.still_leased_count = recovery.still_leased
+    message.failed_count = recovery.failed
+    message.waiting_count = recovery.waiting
+    message.retries = recovery.retries
+    put_duration(message.duration, recovery.duration_us)

@@ -1,0 +1,32 @@
+"""What people see, word for word: `transcripts/*.md`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobwire.cli.root import COMMANDS, JOB_COMMANDS
+from tests.cli.conftest import Jobwire
+from tests.cli.transcripts import FOLDER, Outcome, commands_of, rewritten
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.stem)
+def test_the_command_line_prints_what_the_transcript_says(path: Path, jobwire: Jobwire) -> None:
+    expected = path.read_text()
+
+    def run(line: str) -> Outcome:
+        ran = jobwire(line.removeprefix("jobwire "))
+        return Outcome(ran.exit_code, ran.stdout, ran.stderr)
+
+    assert rewritten(expected, run) == expected
+
+
+def test_every_command_stands_in_a_transcript() -> None:
+    shown = {line for path in FOLDER.glob("*.md") for line in commands_of(path.read_text())}
+    elsewhere = {"proto", "version", "job"}  # they print paths and versions of this machine: test_about
+
+    for name in COMMANDS.keys() - elsewhere:
+        assert any(f"jobwire {name}" in line for line in shown), name
+    for name in JOB_COMMANDS:
+        assert any(f"jobwire job {name}" in line for line in shown), name

@@ -1,0 +1,302 @@
+"""Handlers in child processes: real processes, real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from jobwire.payload import Payload
+from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
+from jobwire.worker.slots import Patience
+from jobwire.worker.transport import Failure, Outcome, Release, Stopped, Success
+from tests.helpers.clock import ManualClock
+from tests.helpers.scripted_transport import ScriptedTransport
+from tests.worker.child_jobs import app
+from tests.worker.support import Worker, settled, working
+
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc and at parent-death signals"),
+]
+
+APP = "tests.worker.child_jobs:app"
+
+
+@asynccontextmanager
+async def children(**options: Any) -> AsyncIterator[Worker]:
+    """A worker for the handlers of `child_jobs`; no process of it is left at the end."""
+    before = set(psutil.Process().children(recursive=True))
+    async with working(app, app_path=APP, **options) as worker:
+        yield worker
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def decoded(outcome: Outcome) -> Any:
+    assert isinstance(outcome, Success), outcome
+    assert outcome.result is not None
+    return json.loads(outcome.result.data)
+
+
+def text(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+async def appeared(path: Path) -> None:
+    """Wait until a handler left this note."""
+    while not path.exists():
+        await asyncio.sleep(0.002)
+
+
+async def ended(pid: int) -> None:
+    """Wait until this process is gone."""
+    try:
+        watch = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        readable, _, _ = await asyncio.to_thread(select.select, [watch], [], [], 20)
+        assert readable, f"process {pid} lives on"
+    finally:
+        os.close(watch)
+
+
+async def begun(worker: Worker, tmp_path: Path, type: str, **facts: Any) -> tuple[int, int]:
+    """Start a job that leaves traces; returns its token and the child's process id."""
+    token = worker.server.offer(type, text(str(tmp_path / type)), **facts)
+    await appeared(tmp_path / f"{type}.began")
+    return token, int((tmp_path / f"{type}.pid").read_text())
+
+
+async def test_a_handler_runs_in_another_process_which_is_used_again() -> None:
+    async with children(slots=1) as worker:
+        pids = {decoded(await worker.server.outcome(worker.server.offer("pid"))) for _ in range(5)}
+        assert len(pids) == 1
+        assert os.getpid() not in pids
+
+
+async def test_there_are_never_more_children_than_slots() -> None:
+    async with children(slots=2) as worker:
+        tokens = worker.server.offer_many("pid", 50)
+        assert len({decoded(await worker.server.outcome(token)) for token in tokens}) <= 2
+
+
+@pytest.mark.parametrize(
+    ("type", "payload", "result"),
+    [
+        ("add", text({"a": 1, "b": 2}), 3),
+        ("add.async", text([1, 2]), 3),
+        ("print", None, ["", "fine"]),
+    ],
+)
+async def test_arguments_and_results_cross_the_pipe(type: str, payload: bytes | None, result: object) -> None:
+    async with children() as worker:
+        assert decoded(await worker.server.outcome(worker.server.offer(type, payload))) == result
+
+
+@pytest.mark.parametrize("size", [0, 100, 3_000_000])
+async def test_payloads_cross_the_pipe_untouched(size: int) -> None:
+    payload = Payload(os.urandom(size), "image/gif", "gzip")
+    async with children() as worker:
+        assert await worker.server.outcome(worker.server.offer("echo", payload)) == Success(payload)
+
+
+async def test_a_child_knows_the_job_and_its_deadline() -> None:
+    async with children() as worker:
+        token = worker.server.offer("facts", headers={"a": "b"}, attempt=3, timeout_seconds=60.0)
+        assert decoded(await worker.server.outcome(token)) == ["job-1", 3, 10, {"a": "b"}, True]
+
+
+async def test_errors_and_steering_cross_the_pipe() -> None:
+    async with children() as worker:
+        failure = await worker.server.outcome(worker.server.offer("raise"))
+        assert isinstance(failure, Failure)
+        assert (failure.error_type, failure.message) == ("KeyError", "'colour'")
+        assert "in fail" in failure.detail
+        assert await worker.server.outcome(worker.server.offer("snooze")) == Release(300.0)
+        mismatch = await worker.server.outcome(worker.server.offer("add", b"[1]"))
+        assert isinstance(mismatch, Failure)
+        assert mismatch.error_type == "PAYLOAD_MISMATCH"
+
+
+async def test_a_child_inherits_neither_files_nor_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBWIRE_TOKEN", "secret")
+    monkeypatch.setenv("JOBWIRE_ADDRESS", "localhost:1")
+    with (tmp_path / "jobs.db.lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        async with children() as worker:
+            found = decoded(await worker.server.outcome(worker.server.offer("inheritance")))
+    assert found["names"] == ["JOBWIRE_ADDRESS"]
+    assert found["files"]
+    assert not [file for file in found["files"] if str(tmp_path) in file]
+
+
+@pytest.mark.parametrize(("type", "payload"), [("exit", b"[7]"), ("exit", b"[0]"), ("crash", None)])
+async def test_a_child_that_dies_abandons_its_job_and_is_replaced(type: str, payload: bytes | None) -> None:
+    async with children(slots=1) as worker:
+        token = worker.server.offer(type, payload)
+        await worker.server.until(lambda: token in worker.server.abandoned)
+        assert token not in worker.server.outcomes
+        assert decoded(await worker.server.outcome(worker.server.offer("add", b"[1, 2]"))) == 3
+
+
+async def test_a_child_that_died_while_idle_costs_no_job_anything() -> None:
+    async with children(slots=1) as worker:
+        pid = decoded(await worker.server.outcome(worker.server.offer("pid")))
+        os.kill(pid, signal.SIGKILL)
+        other = await worker.server.outcome(worker.server.offer("pid"))
+        assert decoded(other) != pid
+        assert worker.server.abandoned == []
+
+
+@pytest.mark.parametrize("type", ["sleep", "sleep.async", "check"])
+async def test_a_child_that_takes_too_long_is_asked_first(tmp_path: Path, type: str) -> None:
+    clock = ManualClock()
+    async with children(clock=clock) as worker:
+        token, pid = await begun(worker, tmp_path, type, timeout_seconds=5.0)
+        await settled()
+        clock.advance(5.1)
+        failure = await worker.server.outcome(token)
+        assert isinstance(failure, Failure)
+        assert failure.error_type == "TIMEOUT"
+        await ended(pid)
+        assert (tmp_path / f"{type}.ended").exists(), "it could clean up"
+
+
+@pytest.mark.parametrize("type", ["stubborn", "hold_gil"])
+async def test_a_child_that_does_not_obey_is_killed(tmp_path: Path, type: str) -> None:
+    clock = ManualClock()
+    async with children(clock=clock, slots=1) as worker:
+        token, pid = await begun(worker, tmp_path, type, timeout_seconds=5.0)
+        await settled()
+        clock.advance(5.1)
+        await settled()
+        assert psutil.pid_exists(pid)
+        assert token not in worker.server.outcomes
+        clock.advance(1.1)
+        failure = await worker.server.outcome(token)
+        assert isinstance(failure, Failure)
+        assert failure.error_type == "TIMEOUT"
+        await ended(pid)
+        assert worker.runtime.hung == 0
+        assert decoded(await worker.server.outcome(worker.server.offer("add", b"[1, 2]"))) == 3
+
+
+async def test_what_a_killed_child_started_is_killed_with_it(tmp_path: Path) -> None:
+    async with children(slots=1) as worker:
+        token, _ = await begun(worker, tmp_path, "brood")
+        note = tmp_path / "brood.grandchild"
+        while not (note.exists() and note.read_text()):
+            await asyncio.sleep(0.002)
+        worker.server.revoke(token)
+        await ended(int(note.read_text()))
+
+
+@pytest.mark.parametrize("type", ["check", "sleep.async"])
+async def test_a_cancel_order_reaches_a_child(tmp_path: Path, type: str) -> None:
+    async with children(slots=1) as worker:
+        token, pid = await begun(worker, tmp_path, type)
+        worker.server.order_cancel(token, "not wanted")
+        assert await worker.server.outcome(token) == Stopped("not wanted")
+        assert decoded(await worker.server.outcome(worker.server.offer("pid"))) == pid, "it is used again"
+
+
+async def test_a_child_whose_lease_is_lost_is_stopped(tmp_path: Path) -> None:
+    async with children(slots=1) as worker:
+        token, pid = await begun(worker, tmp_path, "sleep")
+        worker.server.order_cancel(token, "not wanted")
+        worker.server.revoke(token)
+        await ended(pid)
+        assert decoded(await worker.server.outcome(worker.server.offer("add", b"[1, 2]"))) == 3
+        assert token not in worker.server.outcomes
+
+
+async def test_progress_of_a_child_is_passed_on(tmp_path: Path) -> None:
+    async with children(slots=1) as worker:
+        await begun(worker, tmp_path, "progress")
+        await worker.server.until(
+            lambda: any(u.progress_message == "all" for sent in worker.server.updates for u in sent)
+        )
+
+
+async def test_a_drain_stops_children_and_gives_their_jobs_back(tmp_path: Path) -> None:
+    settings = RuntimeSettings(patience=Patience(stop_seconds=0.1, drain_seconds=0.1))
+    async with children(slots=3, settings=settings) as worker:
+        started = [await begun(worker, tmp_path, type) for type in ("sleep", "stubborn", "check")]
+        await worker.runtime.drain(0)
+        assert {token: worker.server.outcomes[token] for token, _ in started} == dict.fromkeys(
+            [token for token, _ in started], Release()
+        )
+        for _, pid in started:
+            await ended(pid)
+
+
+async def test_an_app_that_cannot_be_imported_fails_the_job_with_the_reason() -> None:
+    async with working(app, app_path="tests.worker.no_such_jobs:app") as worker:
+        failure = await worker.server.outcome(worker.server.offer("add", b"[1, 2]"))
+    assert isinstance(failure, Failure)
+    assert (failure.error_type, failure.retryable) == ("CHILD_NOT_STARTED", True)
+    assert "no module 'tests.worker.no_such_jobs'" in failure.message
+
+
+async def test_process_handlers_need_a_path_to_import_them_from() -> None:
+    with pytest.raises(ValueError, match="MODULE:APP"):
+        WorkerRuntime(transport=ScriptedTransport(), handlers=app.handlers, slots=1, worker_id="w")
+
+
+@pytest.mark.parametrize("type", ["sleep", "sleep.async", "stubborn", "spin", "hold_gil"])
+async def test_no_child_outlives_a_worker_that_is_killed(tmp_path: Path, type: str) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tests.worker.doomed_worker", type, str(tmp_path / type)], start_new_session=True
+    )
+    try:
+        await appeared(tmp_path / f"{type}.began")
+        child = int((tmp_path / f"{type}.pid").read_text())
+        assert psutil.Process(child).ppid() == worker.pid
+        worker.kill()
+        await ended(child)
+    finally:
+        worker.kill()
+        worker.wait()
+    if type == "spin":
+        effect = tmp_path / type
+        size = effect.stat().st_size
+        assert size > 0
+        assert effect.stat().st_size == size
+
+
+async def test_no_child_outlives_a_worker_that_is_killed_while_it_starts(tmp_path: Path) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tests.worker.doomed_worker", "sleep", str(tmp_path / "sleep")], start_new_session=True
+    )
+    try:
+        process = psutil.Process(worker.pid)
+        while not (started := process.children()):
+            await asyncio.sleep(0)
+        worker.kill()
+        await ended(started[0].pid)
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+STARTS = int(os.environ.get("CHILD_STARTS", "25"))
+
+
+@pytest.mark.timeout(600)
+async def test_many_children_start_and_none_hangs() -> None:
+    async with children(slots=4) as worker:
+        tokens = worker.server.offer_many("exit", STARTS, b"[3]")
+        await worker.server.until(lambda: len(worker.server.abandoned) == STARTS)
+        assert sorted(worker.server.abandoned) == tokens

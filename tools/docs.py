@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tools import configuration_page, errors_page, protocol_page, state_machine_page
+from tools import cli_page, configuration_page, errors_page, protocol_page, state_machine_page
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DOCS: Final = ROOT / "docs"
 
 PAGES: Final[Mapping[str, Callable[[Path], str]]] = {
+    "cli.md": lambda _root: cli_page.render(),
     "configuration.md": lambda _root: configuration_page.render(),
     "errors.md": lambda _root: errors_page.render(),
     "protocol.md": lambda root: protocol_page.render(protocol_page.read_contract(root / "protos")),

@@ -4,8 +4,9 @@ Start (each step is logged with its duration; one that fails undoes those before
 
     open store → migrate → recovery → dispatcher → worker pool (paused) → gRPC listener → first lease, SERVING
 
-Stop, at the first SIGTERM or SIGINT: NOT_SERVING, watchers get their farewell → no more leases → running jobs finish,
-or are given back without costing an attempt → calls end → sweeps, dispatcher, store. The second signal ends the
+Stop, at the first SIGTERM or SIGINT: NOT_SERVING, every call is answered DRAINING, watchers get their farewell → no
+more leases → running jobs finish, or are given back without costing an attempt → last calls end, listener closed →
+pool, dispatcher, sweeps, store. The second signal ends the
 process on the spot: what was acknowledged is on disk, and recovery returns what was running.
 """
 
@@ -16,7 +17,7 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,7 +27,8 @@ from typing import Any, Final, TypeVar
 import uuid_utils
 
 from jobwire.worker.handler import Handler
-from jobwire.worker.runtime import WorkerRuntime
+from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
+from jobwire.worker.slots import Patience
 from jobwire_server.config import Command, Config
 from jobwire_server.dispatch.dispatcher import Dispatcher
 from jobwire_server.dispatch.settings import DispatchSettings
@@ -51,6 +53,12 @@ T = TypeVar("T")
 SWITCH_INTERVAL_SECONDS: Final = 1e-4
 """The store's writer thread gives up the GIL at every step of SQLite and gets it back only after this long from a
 busy event loop. At Python's default of 5 ms, a commit beside such a loop takes six times as long."""
+
+LAST_CALLS_SECONDS: Final = 0.25
+"""Calls in flight get this long at the end, even if running jobs have used up the grace."""
+
+POOL_SETTINGS: Final = RuntimeSettings(flush_seconds=0.5, patience=Patience(stop_seconds=0.6, drain_seconds=0.4))
+"""Handlers that do not listen when the grace is over are given up soon enough to be gone 2 s after it."""
 
 FAILPOINTS_VARIABLE: Final = "JOBWIRE_FAILPOINTS"
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -77,6 +85,7 @@ class _Parts:
     """What a drain has to speak to."""
 
     dispatcher: Dispatcher
+    scheduler: Scheduler
     pool: WorkerRuntime | None
     rpc: RpcServer
 
@@ -100,6 +109,7 @@ class Server:
         self._clock = clock or SystemClock()
         self._chance = random.SystemRandom().random
         self._instance_id = secrets.token_hex(8)
+        self._started_us = self._clock.wall_us()
         self._stop = asyncio.Event()
         self._broken = asyncio.Event()
         self._fault: BaseException | None = None
@@ -148,9 +158,10 @@ class Server:
                 lease_us=round(config.lease * SECOND_US), cancel_grace_us=round(config.cancel_grace * SECOND_US)
             ),
         )
-        await self._step("dispatcher", self._start_dispatcher(undo, store, hub, dispatcher))
+        scheduler = Scheduler(store=store, clock=clock, chance=self._chance, log=log, settings=SweepSettings())
+        await self._step("dispatcher", self._start_dispatcher(undo, hub, scheduler, dispatcher))
         pool = await self._step("worker pool, paused", self._start_pool(undo, dispatcher, handlers))
-        rpc = self._rpc(store, hub, recovery)
+        rpc = self._rpc(store, hub, recovery, sorted(handlers))
         address = await self._step("gRPC listener", self._start_rpc(undo, rpc))
         self._failpoint("startup.before_serving")
         dispatcher.grant()
@@ -160,7 +171,7 @@ class Server:
         seconds = clock.monotonic() - started_at
         log.info(LogEvent.SERVER_READY, address=address, seconds=round(seconds, 3))
         self._on_ready(Ready(address=address, recovery=recovery, types=tuple(sorted(handlers)), seconds=seconds))
-        return _Parts(dispatcher=dispatcher, pool=pool, rpc=rpc)
+        return _Parts(dispatcher=dispatcher, scheduler=scheduler, pool=pool, rpc=rpc)
 
     async def _step(self, name: str, work: Awaitable[T]) -> T:
         started_at = self._clock.monotonic()
@@ -211,13 +222,10 @@ class Server:
         return report
 
     async def _start_dispatcher(
-        self, undo: AsyncExitStack, store: SqliteStore, hub: WatchHub, dispatcher: Dispatcher
+        self, undo: AsyncExitStack, hub: WatchHub, scheduler: Scheduler, dispatcher: Dispatcher
     ) -> None:
         await hub.start()
         undo.push_async_callback(hub.stop)
-        scheduler = Scheduler(
-            store=store, clock=self._clock, chance=self._chance, log=self._log, settings=SweepSettings()
-        )
         await undo.enter_async_context(background(scheduler.run(), "sweeps", self._break))
         await undo.enter_async_context(background(dispatcher.run(), "dispatcher", self._break))
 
@@ -233,12 +241,14 @@ class Server:
             worker_id=f"pool-{self._instance_id}",
             instance_id=self._instance_id,
             app_path=self._config.app,
+            settings=POOL_SETTINGS,
+            on_health=self._pool_health,
         )
         await pool.start()
         undo.push_async_callback(pool.stop)
         return pool
 
-    def _rpc(self, store: SqliteStore, hub: WatchHub, recovery: RecoveryReport) -> RpcServer:
+    def _rpc(self, store: SqliteStore, hub: WatchHub, recovery: RecoveryReport, types: Sequence[str]) -> RpcServer:
         config = self._config
         tls = None
         if config.tls is not None:
@@ -249,7 +259,9 @@ class Server:
             store=store,
             facts=rpc_settings.ServerFacts(
                 version=version("jobwire"),
-                start_time_us=self._clock.wall_us(),
+                # So that whoever submits a type that nobody here serves can be told.
+                capabilities=tuple(f"type:{name}" for name in types),
+                start_time_us=self._started_us,
                 recovery=rpc_settings.RecoveryFacts(
                     returned=recovery.returned,
                     still_leased=recovery.still_leased,
@@ -271,22 +283,27 @@ class Server:
         (address,) = await rpc.start()
         return address
 
+    def _pool_health(self, reason: str | None) -> None:
+        if reason is None:
+            self._log.info(LogEvent.POOL_HEALTH, healthy=True)
+        else:
+            self._log.error(LogEvent.POOL_HEALTH, healthy=False, reason=reason)
+
     # --- end ------------------------------------------------------------------------------------------------------
 
     async def _drain(self, parts: _Parts) -> None:
-        """Let go of everything within the grace, running jobs last."""
+        """Take nothing new, then let jobs and calls end within the grace."""
         config, clock = self._config, self._clock
         ends_at = clock.monotonic() + config.grace
         self._log.info(LogEvent.SERVER_DRAINING, grace_seconds=config.grace)
         await parts.rpc.drain()
         await clock.sleep(min(config.drain_delay, config.grace))
         await parts.dispatcher.stop_granting("the server is shutting down")
-        left = max(0.0, ends_at - clock.monotonic())
-        async with asyncio.TaskGroup() as ends:
-            # Side by side: a call that waits for a job sees it finish, and neither can use up the other's grace.
-            if parts.pool is not None:
-                ends.create_task(parts.pool.drain(left), name="drain-pool")
-            await parts.rpc.stop(left)
+        parts.scheduler.stop()
+        if parts.pool is not None:
+            await parts.pool.drain(max(0.0, ends_at - clock.monotonic()))
+        # Last, so that whoever calls while jobs finish is told DRAINING, and not cut off without a reason.
+        await parts.rpc.stop(max(LAST_CALLS_SECONDS, ends_at - clock.monotonic()))
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -46,7 +46,7 @@ def test_the_exit_code_tells_what_the_server_answered(
 def test_a_server_that_is_not_ready_is_asked_again_until_the_deadline(jobwire: Jobwire, service: Service) -> None:
     service.refusals["SubmitJob"] = Refusal("UNAVAILABLE", "NOT_READY", "The server is starting.")
 
-    ran = jobwire("--timeout 300ms submit hello")
+    ran = jobwire("--timeout 1s submit hello")
 
     tries = [rpc for rpc, _ in service.calls if rpc == "SubmitJob"]
     assert ran.exit_code == 9

@@ -75,17 +75,18 @@ def test_a_reader_who_has_enough_ends_the_command_quietly(server: ScriptedServer
     running.stdout.close()
     subprocess.run([PROGRAM, "submit", "hello", "-q"], env=environ, check=True, stdout=subprocess.DEVNULL)
 
-    _, errors = communicate_errors(running)
+    errors = errors_of(running)
     assert running.returncode == 141
     assert errors == ""
 
 
-def communicate_errors(running: subprocess.Popen[str]) -> tuple[None, str]:
+def errors_of(running: subprocess.Popen[str]) -> str:
+    """Read what is left of stderr, and wait for the end."""
     assert running.stderr is not None
     errors = running.stderr.read()
     running.stderr.close()
     running.wait(timeout=20)
-    return None, errors
+    return errors
 
 
 def test_ctrl_c_in_run_leaves_the_job_running_and_says_how_to_look(
@@ -99,9 +100,11 @@ def test_ctrl_c_in_run_leaves_the_job_running_and_says_how_to_look(
     wait_for_line(running.stderr, "PROCESSING")
     running.send_signal(signal.SIGINT)
 
-    output, errors = running.communicate(timeout=20)
+    assert running.stdout is not None
+    assert running.stdout.read() == ""
+    running.stdout.close()
+    errors = errors_of(running)
     assert running.returncode == 130
-    assert output == ""
     assert errors.splitlines() == [
         "error[INTERRUPTED] interrupted; the job goes on: mine",
         "  → look:      jobwire job get mine",
@@ -128,9 +131,11 @@ def test_a_json_document_is_closed_on_ctrl_c(server: ScriptedServer, environ: di
     first = running.stdout.readline() + running.stdout.readline()
     running.send_signal(signal.SIGINT)
 
-    rest, _ = running.communicate(timeout=20)
+    document = first + running.stdout.read()
+    running.stdout.close()
+    errors_of(running)
     assert running.returncode == 130
-    assert json.loads(first + rest)["events"][0]["job_id"] == "job-1"
+    assert json.loads(document)["events"][0]["job_id"] == "job-1"
 
 
 class Terminal:

@@ -97,7 +97,7 @@ def test_a_request_too_big_for_any_server_is_refused_before_it_is_sent(stage: St
 
 
 def test_every_call_has_the_deadline_of_the_client(stage: Stage) -> None:
-    call = stage.call(lambda: stage.client.server_info())
+    call = stage.call(stage.client.server_info)
 
     stage.answer("GetServerInfo", admin_service_pb2.GetServerInfoResponse())
 

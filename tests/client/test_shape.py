@@ -28,6 +28,7 @@ def public(cls: type) -> set[str]:
 
 
 def plain(text: str) -> str:
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)
     for pattern, word in _WORDS:
         text = re.sub(pattern, word, text)
     return text

@@ -8,7 +8,7 @@ from jobwire_server.dispatch.session import Beat
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.domain.job import Content, JobError, State
 from jobwire_server.domain.outcome import Failed, Released
-from jobwire_server.store.base import Lease, LeaseRequest, ReportCode
+from jobwire_server.store.base import Lease, LeaseRequest, ReportAnswer, ReportCode
 from jobwire_server.store.sqlite.store import SqliteStore
 from tests.engine.conftest import Engine, eventually, job_of, new_job, running, state_of, submit
 from tests.helpers.clock import ManualClock
@@ -270,6 +270,48 @@ class TestCancel:
         (answer,) = await worker.finish(worker.assigned[0])
         assert answer.code is ReportCode.LEASE_LOST
         await eventually(lambda: worker.ids == ["a", "b"])
+
+    async def test_a_cancel_that_overtakes_the_lease_on_its_way_is_not_lost(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker = engine.worker("echo")
+        await engine.settled()
+        really = engine.store.lease
+
+        async def overtaken(request: LeaseRequest) -> list[Lease]:
+            leases = await really(request)
+            for lease in leases:
+                await engine.store.cancel(lease.tenant, lease.job_id)
+            return leases
+
+        monkeypatch.setattr(engine.store, "lease", overtaken)
+        await submit(engine.store, new_job("a"))
+
+        await eventually(lambda: len(worker.cancelled) == 1)
+
+    async def test_a_store_that_is_away_delays_the_end_of_the_grace(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker = engine.worker("echo")
+        await submit(engine.store, new_job("a"))
+        await eventually(lambda: worker.ids == ["a"])
+        await engine.store.cancel("default", "a")
+        await eventually(lambda: len(worker.cancelled) == 1)
+        await engine.settled()
+
+        async def away(reports: object) -> list[ReportAnswer]:
+            raise StoreUnavailable("The disk is away.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.store, "report", away)
+            engine.clock.advance(10.1)
+            await engine.settled()
+            assert worker.lost == []
+
+        while not worker.lost:
+            engine.clock.advance(0.05)
+            await engine.settled()
+        assert await state_of(engine.store, "a") is State.CANCELLED
 
     async def test_a_success_within_the_grace_wins(self, engine: Engine) -> None:
         worker = engine.worker("echo")

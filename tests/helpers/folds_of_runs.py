@@ -31,9 +31,15 @@ def repeated_runs(evidence: Evidence) -> Iterator[str]:
 
 
 def old_runs(evidence: Evidence) -> Iterator[str]:
-    """Once a later run of a job has acted, no earlier one acts any more (in campaigns whose handlers obey)."""
+    """Once a later run of a job has acted, no earlier one acts any more.
+
+    Not said of jobs that somebody took from their worker by force: it may need a moment to hear of that.
+    """
+    forced = {call.args["job_id"] for call in evidence.calls if call.op == "cancel" and call.args["force"]}
     newest: dict[str, int] = {}
     for effect in evidence.effects:
+        if effect.job_id in forced:
+            continue
         if effect.fence < newest.get(effect.job_id, 0):
             yield f"{effect} came after fence {newest[effect.job_id]} had acted"
         newest[effect.job_id] = max(effect.fence, newest.get(effect.job_id, 0))

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - the names of the contract
 """A real grpc.aio server with a small honest memory, which a test can make break off streams, refuse, and restart."""
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Memory:
 
 
 class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.AdminServiceServicer):
-    """Serves a Memory. `refusals[rpc]` are used up one per call; `stream_lengths` cut streams after so many responses."""
+    """Serves a Memory. Each call uses up one of `refusals[rpc]`, each stream one of `stream_lengths` (responses)."""
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
@@ -94,6 +95,11 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
         async with self._changed:
             self._changed.notify_all()
 
+    async def until_called(self, rpc: str) -> None:
+        """Wait until an RPC was called at least once."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self.requests(rpc)))
+
     async def until_watched(self, count: int) -> None:
         """Wait until so many streams are open."""
         async with self._changed:
@@ -103,6 +109,8 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
 
     async def _enter(self, rpc: str, request: Any, context: Any) -> None:
         self.calls.append((rpc, request))
+        async with self._changed:
+            self._changed.notify_all()
         script = self.refusals.get(rpc)
         if script:
             await self._end(script.popleft(), context)

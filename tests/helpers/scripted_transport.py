@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jobwire.payload import Payload
 from jobwire.worker.transport import (
@@ -58,13 +59,13 @@ class ScriptedTransport:
 
     # The tests' side.
 
-    def offer(self, type: str, payload: bytes | Payload | None = None, **facts: object) -> int:
+    def offer(self, job_type: str, payload: bytes | Payload | None = None, **facts: Any) -> int:
         """Queue one job; returns its token."""
-        return self.offer_many(type, 1, payload, **facts)[0]
+        return self.offer_many(job_type, 1, payload, **facts)[0]
 
     def offer_many(
         self,
-        type: str,
+        job_type: str,
         count: int,
         payload: bytes | Payload | None = None,
         *,
@@ -78,7 +79,7 @@ class ScriptedTransport:
         tokens = [next(self._tokens) for _ in range(count)]
         self._offered.extend(
             Assignment(
-                token=token, job_id=f"job-{token}", queue="default", type=type, attempt=attempt, max_attempts=20,
+                token=token, job_id=f"job-{token}", queue="default", type=job_type, attempt=attempt, max_attempts=20,
                 fence=token * 10, payload=payload, headers=headers or {},
                 lease_seconds=self.welcome.lease_seconds, timeout_seconds=timeout_seconds,
             )

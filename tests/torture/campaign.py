@@ -29,6 +29,7 @@ from tests.torture.clients import (
     Known,
     Meddler,
     Submitter,
+    Usurper,
     Watcher,
 )
 from tests.torture.handlers import EFFECTS_VARIABLE
@@ -128,6 +129,7 @@ class Campaign:
             ]
             others = [
                 Meddler(self.journal("meddler", one), self.known, stop),
+                Usurper(self.journal("usurper", one), stop),
                 Follower(self.journal("follower-0", two), self.known, stop),
                 Follower(self.journal("follower-1", two), self.known, stop),
             ]

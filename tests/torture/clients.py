@@ -217,6 +217,47 @@ class Meddler:
 
 
 @dataclass
+class Usurper:
+    """Takes running jobs from their workers by force, and has them run again at once."""
+
+    journal: Journal
+    stop: asyncio.Event
+    shortest_ms: int = 100
+    longest_ms: int = 400
+
+    async def run(self) -> None:
+        """Usurp until told to stop."""
+        number = 0
+        while not self.stop.is_set():
+            number += 1
+            await self._usurp(f"{self.journal.name}-{number}")
+            await asyncio.sleep(self.journal.chance.random() * 0.1)
+
+    async def _usurp(self, job_id: str) -> None:
+        journal, chance = self.journal, self.journal.chance
+        payload = json.dumps({"n": _number(job_id), "ms": chance.randint(self.shortest_ms, self.longest_ms)}).encode()
+        spec = job_pb2.JobSpec(
+            type=chance.choice(["async", "thread", "child"]),
+            payload=job_pb2.Payload(content_type="application/json", data=payload),
+            priority=9,
+        )
+        args = {"request_id": job_id, "payloads": [digest(payload)], "types": [spec.type]}
+        submit = job_service_pb2.SubmitJobRequest(spec=spec, job_id=job_id, request_id=job_id)
+        outcome, response = await journal.call("submit", args, journal.stub.SubmitJob, submit, _read_single)
+        if outcome is not Outcome.OK:
+            return
+        started = job_service_pb2.GetJobRequest(
+            job_id=job_id, view=job_pb2.JOB_VIEW_BASIC, wait_revision=response.job.status.revision
+        )
+        await journal.call("get", {"job_id": job_id}, journal.stub.GetJob, started, _read_job)
+        cancel = job_service_pb2.CancelJobRequest(job_id=job_id, force=True)
+        args = {"job_id": job_id, "force": True}
+        await journal.call("cancel", args, journal.stub.CancelJob, cancel, _read_job)
+        retry = job_service_pb2.RetryJobRequest(job_id=job_id)
+        await journal.call("retry", {"job_id": job_id}, journal.stub.RetryJob, retry, _read_job)
+
+
+@dataclass
 class Watcher:
     """Watches many jobs, cuts its own stream now and then, and resumes by its cursor."""
 

@@ -103,13 +103,12 @@ async def test_nothing_acknowledged_is_lost_however_often_the_server_is_killed(
 async def test_a_store_is_made_whole_however_often_its_making_is_interrupted(
     tmp_path: Path, seed: int, scale: int, tell: Callable[[str], None]
 ) -> None:
-    chance = random.Random(seed)
-    for number in range(scale):
-        campaign = Campaign(tmp_path, seed)
-        (tmp_path / f"store-{number}").mkdir()
-        campaign.folder = tmp_path / f"store-{number}"
+    for number in range(2 * scale):
+        folder = tmp_path / f"store-{number}"
+        folder.mkdir()
+        campaign = Campaign(folder, seed + number)
         try:
-            for point in (*chance.sample(FIRST_START, 1), *FIRST_START, *EVERY_START):
+            for point in (*["migrate.before_commit"] * (number + 1), "migrate.after_commit", *EVERY_START):
                 await die_at(campaign, point)
             server = await campaign.start()
             async with campaign.clients(submitters=1):
@@ -120,6 +119,7 @@ async def test_a_store_is_made_whole_however_often_its_making_is_interrupted(
                 await campaign.server.destroy()
         tell(campaign.report())
         assert campaign.verdict() == []
+        assert {*FIRST_START, *EVERY_START} <= set(campaign.windows)
 
 
 @pytest.mark.slow

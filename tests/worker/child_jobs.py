@@ -65,9 +65,9 @@ def facts(ctx: JobContext) -> list[object]:
 @app.job("inheritance", runner="process")
 def inheritance() -> dict[str, object]:
     files = []
-    for number in os.listdir("/proc/self/fd"):
+    for number in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            files.append(os.readlink(f"/proc/self/fd/{number}"))
+            files.append(str(number.readlink()))
     return {"files": files, "names": sorted(name for name in os.environ if name.startswith("JOBWIRE_"))}
 
 
@@ -82,74 +82,81 @@ def crash() -> None:
 
 
 @contextlib.contextmanager
-def traced(path: str) -> Iterator[None]:
-    """Leave a note of the beginning, and one of an orderly end."""
-    note = Path(path)
-    note.with_suffix(".pid").write_text(str(os.getpid()))
-    note.with_suffix(".began").touch()
+def traced(notes: str) -> Iterator[None]:
+    """Write a line at the beginning, and one at an orderly end."""
+    note(notes, "began", os.getpid())
     try:
         yield
     finally:
-        note.with_suffix(".ended").touch()
+        note(notes, "ended", os.getpid())
+
+
+def note(notes: str, word: str, pid: int) -> None:
+    """Write one line to a named pipe."""
+    with Path(notes).open("w") as pipe:
+        pipe.write(f"{word} {pid}\n")
 
 
 @app.job("sleep", runner="process")
-def sleep(path: str) -> None:
-    with traced(path):
+def sleep(notes: str) -> None:
+    with traced(notes):
         time.sleep(3600)
 
 
-@app.job("sleep.async", runner="process")
-async def sleep_async(path: str) -> None:
-    with traced(path):
+@app.job("sleep_async", runner="process")
+async def sleep_async(notes: str) -> None:
+    with traced(notes):
         await asyncio.sleep(3600)
 
 
 @app.job("check", runner="process")
-def check(ctx: JobContext, path: str) -> None:
-    with traced(path):
+def check(ctx: JobContext, notes: str) -> None:
+    with traced(notes):
         while True:
             ctx.check()
             time.sleep(0.001)
 
 
 @app.job("stubborn", runner="process")
-def stubborn(path: str) -> None:
+def stubborn(notes: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with traced(path):
+    with traced(notes):
         while True:
             with contextlib.suppress(BaseException):
                 time.sleep(3600)
 
 
 @app.job("spin", runner="process")
-def spin(path: str) -> None:
+def spin(notes: str) -> None:
     """Write as fast as can be, for ever."""
-    with traced(path), Path(path).open("ab", buffering=0) as file:
-        while True:
-            file.write(b".")
+    with Path(notes + ".effect").open("ab", buffering=0) as file:
+        file.write(b".")
+        with traced(notes):
+            while True:
+                file.write(b".")
 
 
 @app.job("hold_gil", runner="process")
-def hold_gil(path: str) -> None:
+def hold_gil(notes: str) -> None:
     """Never let another thread of this process have the interpreter."""
     sys.setswitchinterval(3600)
-    with traced(path):
+    with traced(notes):
         while True:
             pass
 
 
 @app.job("progress", runner="process")
-def progress(ctx: JobContext, path: str) -> None:
+def progress(ctx: JobContext, notes: str) -> None:
     for step in range(1000):
         ctx.progress(step, 1000, f"step {step}")
     ctx.progress(1000, 1000, "all")
-    check.function(ctx, path)
+    check.function(ctx, notes)
 
 
 @app.job("brood", runner="process")
-def brood(path: str) -> None:
+def brood(notes: str) -> None:
     """Start a grandchild, and wait for it."""
-    code = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(3600)"
-    with traced(path):
-        subprocess.run([sys.executable, "-c", code, path + ".grandchild"], check=False)
+    code = "import time; time.sleep(3600)"
+    with traced(notes), subprocess.Popen([sys.executable, "-c", code]) as grandchild:
+        note(notes, "grandchild", grandchild.pid)
+        grandchild.wait()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+from tests.helpers.clock import ManualClock
 
 from jobwire.app import App
 from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
-from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
 
 PATIENCE_SECONDS = 20.0
@@ -78,6 +82,36 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self.open()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Yield until this is true: for facts that threads make true, and tell nobody of."""
+    while not holds():  # noqa: ASYNC110 (nobody would set an event)
+        await asyncio.sleep(0)
+
+
+class Notes:
+    """A named pipe that handlers in child processes write lines to, and the test waits for them."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = path
+        # Open for writing, too: the pipe must not end when the first writer goes.
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self._text = b""
+
+    async def line(self) -> list[str]:
+        """Wait for the next line; returns its words."""
+        while b"\n" not in self._text:
+            readable, _, _ = await asyncio.to_thread(select.select, [self._fd], [], [], PATIENCE_SECONDS)
+            assert readable, "no handler wrote anything"
+            self._text += os.read(self._fd, 4096)
+        line, _, self._text = self._text.partition(b"\n")
+        return line.decode().split()
+
+    def close(self) -> None:
+        """Stop listening."""
+        os.close(self._fd)
 
 
 async def settled() -> None:

@@ -97,7 +97,7 @@ GIF = Payload(b"GIF89a", "image/gif")
         (one_text, as_json("Ada"), "Ada"),
         (one_text, Payload(b'"Ada"'), "Ada"),
         (one_text, Payload(b'{"name": "Ada"}', "application/vnd.shop+json; charset=utf-8"), "Ada"),
-        (one_text, Payload("Ada".encode(), "text/plain", is_text=True), "Ada"),
+        (one_text, Payload(b"Ada", "text/plain", is_text=True), "Ada"),
         (one_text, GIF, b"GIF89a"),
         (nothing, None, "called"),
         (nothing, Payload(b""), "called"),

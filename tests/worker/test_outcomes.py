@@ -172,15 +172,16 @@ async def test_a_context_tells_what_the_handler_may_know() -> None:
     def handler(ctx: JobContext, name: str) -> list[object]:
         same = current_job()
         ctx.check()
-        return [ctx.job_id, ctx.type, ctx.queue, ctx.attempt, ctx.max_attempts, ctx.fence, dict(ctx.headers), name,
-                ctx.cancelled, same.job_id, ctx.remaining_seconds is not None and 0 < ctx.remaining_seconds <= 60]  # fmt: skip
+        remaining = ctx.remaining_seconds
+        return [
+            ctx.job_id, ctx.type, ctx.queue, ctx.attempt, ctx.max_attempts, ctx.fence, dict(ctx.headers), name,
+            ctx.cancelled, same.job_id, remaining is not None and 0 < remaining <= 60,
+        ]  # fmt: skip
 
     outcome = await outcome_of(handler, b'"Ada"', headers={"traceparent": "x"}, attempt=2, timeout_seconds=60.0)
     assert isinstance(outcome, Success)
     assert outcome.result is not None
-    assert outcome.result.data == (
-        b'["job-1","it","default",2,20,10,{"traceparent":"x"},"Ada",false,"job-1",true]'
-    )
+    assert outcome.result.data == (b'["job-1","it","default",2,20,10,{"traceparent":"x"},"Ada",false,"job-1",true]')
 
 
 async def test_outside_of_a_job_the_context_is_a_quiet_one() -> None:

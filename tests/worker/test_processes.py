@@ -7,24 +7,23 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from tests.helpers.clock import ManualClock
 
 from jobwire.payload import Payload
 from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
 from jobwire.worker.slots import Patience
 from jobwire.worker.transport import Failure, Outcome, Release, Stopped, Success
-from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
 from tests.worker.child_jobs import app
-from tests.worker.support import Worker, settled, working
+from tests.worker.support import Notes, Worker, settled, until, working
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -53,12 +52,6 @@ def text(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-async def appeared(path: Path) -> None:
-    """Wait until a handler left this note."""
-    while not path.exists():
-        await asyncio.sleep(0.002)
-
-
 async def ended(pid: int) -> None:
     """Wait until this process is gone."""
     try:
@@ -72,11 +65,31 @@ async def ended(pid: int) -> None:
         os.close(watch)
 
 
-async def begun(worker: Worker, tmp_path: Path, type: str, **facts: Any) -> tuple[int, int]:
-    """Start a job that leaves traces; returns its token and the child's process id."""
-    token = worker.server.offer(type, text(str(tmp_path / type)), **facts)
-    await appeared(tmp_path / f"{type}.began")
-    return token, int((tmp_path / f"{type}.pid").read_text())
+@pytest.fixture
+def notes(tmp_path: Path) -> Iterator[Notes]:
+    notes = Notes(tmp_path / "notes")
+    yield notes
+    notes.close()
+
+
+async def begun(worker: Worker, notes: Notes, kind: str, **facts: Any) -> tuple[int, int]:
+    """Start a job that leaves notes; returns its token and the child's process id."""
+    token = worker.server.offer(kind, text(str(notes.path)), **facts)
+    word, pid = await notes.line()
+    assert word == "began"
+    return token, int(pid)
+
+
+@asynccontextmanager
+async def doomed(kind: str, notes: Notes) -> AsyncIterator[psutil.Popen]:
+    """A worker process that runs one such job."""
+    command = [sys.executable, "-m", "tests.worker.doomed_worker", kind, str(notes.path)]
+    worker = psutil.Popen(command, start_new_session=True)
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 async def test_a_handler_runs_in_another_process_which_is_used_again() -> None:
@@ -93,16 +106,16 @@ async def test_there_are_never_more_children_than_slots() -> None:
 
 
 @pytest.mark.parametrize(
-    ("type", "payload", "result"),
+    ("kind", "payload", "result"),
     [
         ("add", text({"a": 1, "b": 2}), 3),
         ("add.async", text([1, 2]), 3),
         ("print", None, ["", "fine"]),
     ],
 )
-async def test_arguments_and_results_cross_the_pipe(type: str, payload: bytes | None, result: object) -> None:
+async def test_arguments_and_results_cross_the_pipe(kind: str, payload: bytes | None, result: object) -> None:
     async with children() as worker:
-        assert decoded(await worker.server.outcome(worker.server.offer(type, payload))) == result
+        assert decoded(await worker.server.outcome(worker.server.offer(kind, payload))) == result
 
 
 @pytest.mark.parametrize("size", [0, 100, 3_000_000])
@@ -142,10 +155,10 @@ async def test_a_child_inherits_neither_files_nor_settings(tmp_path: Path, monke
     assert not [file for file in found["files"] if str(tmp_path) in file]
 
 
-@pytest.mark.parametrize(("type", "payload"), [("exit", b"[7]"), ("exit", b"[0]"), ("crash", None)])
-async def test_a_child_that_dies_abandons_its_job_and_is_replaced(type: str, payload: bytes | None) -> None:
+@pytest.mark.parametrize(("kind", "payload"), [("exit", b"[7]"), ("exit", b"[0]"), ("crash", None)])
+async def test_a_child_that_dies_abandons_its_job_and_is_replaced(kind: str, payload: bytes | None) -> None:
     async with children(slots=1) as worker:
-        token = worker.server.offer(type, payload)
+        token = worker.server.offer(kind, payload)
         await worker.server.until(lambda: token in worker.server.abandoned)
         assert token not in worker.server.outcomes
         assert decoded(await worker.server.outcome(worker.server.offer("add", b"[1, 2]"))) == 3
@@ -160,26 +173,26 @@ async def test_a_child_that_died_while_idle_costs_no_job_anything() -> None:
         assert worker.server.abandoned == []
 
 
-@pytest.mark.parametrize("type", ["sleep", "sleep.async", "check"])
-async def test_a_child_that_takes_too_long_is_asked_first(tmp_path: Path, type: str) -> None:
+@pytest.mark.parametrize("kind", ["sleep", "sleep_async", "check"])
+async def test_a_child_that_takes_too_long_is_asked_first(notes: Notes, kind: str) -> None:
     clock = ManualClock()
     async with children(clock=clock) as worker:
-        token, pid = await begun(worker, tmp_path, type, timeout_seconds=5.0)
-        await settled()
+        token, pid = await begun(worker, notes, kind, timeout_seconds=5.0)
+        await until(lambda: clock.seconds_to_next() == 5.0)  # the worker knows that the handler has begun
         clock.advance(5.1)
         failure = await worker.server.outcome(token)
         assert isinstance(failure, Failure)
         assert failure.error_type == "TIMEOUT"
         await ended(pid)
-        assert (tmp_path / f"{type}.ended").exists(), "it could clean up"
+        assert await notes.line() == ["ended", str(pid)], "it could clean up"
 
 
-@pytest.mark.parametrize("type", ["stubborn", "hold_gil"])
-async def test_a_child_that_does_not_obey_is_killed(tmp_path: Path, type: str) -> None:
+@pytest.mark.parametrize("kind", ["stubborn", "hold_gil"])
+async def test_a_child_that_does_not_obey_is_killed(notes: Notes, kind: str) -> None:
     clock = ManualClock()
     async with children(clock=clock, slots=1) as worker:
-        token, pid = await begun(worker, tmp_path, type, timeout_seconds=5.0)
-        await settled()
+        token, pid = await begun(worker, notes, kind, timeout_seconds=5.0)
+        await until(lambda: clock.seconds_to_next() == 5.0)  # the worker knows that the handler has begun
         clock.advance(5.1)
         await settled()
         assert psutil.pid_exists(pid)
@@ -193,28 +206,27 @@ async def test_a_child_that_does_not_obey_is_killed(tmp_path: Path, type: str) -
         assert decoded(await worker.server.outcome(worker.server.offer("add", b"[1, 2]"))) == 3
 
 
-async def test_what_a_killed_child_started_is_killed_with_it(tmp_path: Path) -> None:
+async def test_what_a_killed_child_started_is_killed_with_it(notes: Notes) -> None:
     async with children(slots=1) as worker:
-        token, _ = await begun(worker, tmp_path, "brood")
-        note = tmp_path / "brood.grandchild"
-        while not (note.exists() and note.read_text()):
-            await asyncio.sleep(0.002)
+        token, _ = await begun(worker, notes, "brood")
+        word, grandchild = await notes.line()
+        assert word == "grandchild"
         worker.server.revoke(token)
-        await ended(int(note.read_text()))
+        await ended(int(grandchild))
 
 
-@pytest.mark.parametrize("type", ["check", "sleep.async"])
-async def test_a_cancel_order_reaches_a_child(tmp_path: Path, type: str) -> None:
+@pytest.mark.parametrize("kind", ["check", "sleep_async"])
+async def test_a_cancel_order_reaches_a_child(notes: Notes, kind: str) -> None:
     async with children(slots=1) as worker:
-        token, pid = await begun(worker, tmp_path, type)
+        token, pid = await begun(worker, notes, kind)
         worker.server.order_cancel(token, "not wanted")
         assert await worker.server.outcome(token) == Stopped("not wanted")
         assert decoded(await worker.server.outcome(worker.server.offer("pid"))) == pid, "it is used again"
 
 
-async def test_a_child_whose_lease_is_lost_is_stopped(tmp_path: Path) -> None:
+async def test_a_child_whose_lease_is_lost_is_stopped(notes: Notes) -> None:
     async with children(slots=1) as worker:
-        token, pid = await begun(worker, tmp_path, "sleep")
+        token, pid = await begun(worker, notes, "sleep")
         worker.server.order_cancel(token, "not wanted")
         worker.server.revoke(token)
         await ended(pid)
@@ -222,18 +234,18 @@ async def test_a_child_whose_lease_is_lost_is_stopped(tmp_path: Path) -> None:
         assert token not in worker.server.outcomes
 
 
-async def test_progress_of_a_child_is_passed_on(tmp_path: Path) -> None:
+async def test_progress_of_a_child_is_passed_on(notes: Notes) -> None:
     async with children(slots=1) as worker:
-        await begun(worker, tmp_path, "progress")
+        await begun(worker, notes, "progress")
         await worker.server.until(
             lambda: any(u.progress_message == "all" for sent in worker.server.updates for u in sent)
         )
 
 
-async def test_a_drain_stops_children_and_gives_their_jobs_back(tmp_path: Path) -> None:
+async def test_a_drain_stops_children_and_gives_their_jobs_back(notes: Notes) -> None:
     settings = RuntimeSettings(patience=Patience(stop_seconds=0.1, drain_seconds=0.1))
     async with children(slots=3, settings=settings) as worker:
-        started = [await begun(worker, tmp_path, type) for type in ("sleep", "stubborn", "check")]
+        started = [await begun(worker, notes, kind) for kind in ("sleep", "stubborn", "check")]
         await worker.runtime.drain(0)
         assert {token: worker.server.outcomes[token] for token, _ in started} == dict.fromkeys(
             [token for token, _ in started], Release()
@@ -255,40 +267,26 @@ async def test_process_handlers_need_a_path_to_import_them_from() -> None:
         WorkerRuntime(transport=ScriptedTransport(), handlers=app.handlers, slots=1, worker_id="w")
 
 
-@pytest.mark.parametrize("type", ["sleep", "sleep.async", "stubborn", "spin", "hold_gil"])
-async def test_no_child_outlives_a_worker_that_is_killed(tmp_path: Path, type: str) -> None:
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.worker.doomed_worker", type, str(tmp_path / type)], start_new_session=True
-    )
-    try:
-        await appeared(tmp_path / f"{type}.began")
-        child = int((tmp_path / f"{type}.pid").read_text())
-        assert psutil.Process(child).ppid() == worker.pid
+@pytest.mark.parametrize("kind", ["sleep", "sleep_async", "stubborn", "spin", "hold_gil"])
+async def test_no_child_outlives_a_worker_that_is_killed(notes: Notes, kind: str) -> None:
+    async with doomed(kind, notes) as worker:
+        _, pid = await notes.line()
+        assert psutil.Process(int(pid)).ppid() == worker.pid
         worker.kill()
-        await ended(child)
-    finally:
-        worker.kill()
-        worker.wait()
-    if type == "spin":
-        effect = tmp_path / type
-        size = effect.stat().st_size
+        await ended(int(pid))
+    if kind == "spin":
+        effect = f"{notes.path}.effect"
+        size = os.stat(effect).st_size  # noqa: PTH116
         assert size > 0
-        assert effect.stat().st_size == size
+        assert os.stat(effect).st_size == size  # noqa: PTH116
 
 
-async def test_no_child_outlives_a_worker_that_is_killed_while_it_starts(tmp_path: Path) -> None:
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.worker.doomed_worker", "sleep", str(tmp_path / "sleep")], start_new_session=True
-    )
-    try:
-        process = psutil.Process(worker.pid)
-        while not (started := process.children()):
-            await asyncio.sleep(0)
+async def test_no_child_outlives_a_worker_that_is_killed_while_the_child_starts(notes: Notes) -> None:
+    async with doomed("sleep", notes) as worker:
+        await until(lambda: bool(worker.children()))
+        child = worker.children()[0]
         worker.kill()
-        await ended(started[0].pid)
-    finally:
-        worker.kill()
-        worker.wait()
+        await ended(child.pid)
 
 
 STARTS = int(os.environ.get("CHILD_STARTS", "25"))

@@ -6,13 +6,13 @@ import asyncio
 import threading
 
 import pytest
+from tests.helpers.clock import ManualClock
 
-from jobwire.app import App
+from jobwire.app import App, current_job
 from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
 from jobwire.worker.transport import AckCode, Failure, OutcomeReport, Success
-from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
-from tests.worker.support import Gate, settled, working
+from tests.worker.support import Gate, settled, until, working
 
 pytestmark = pytest.mark.asyncio
 
@@ -79,8 +79,7 @@ async def test_async_handlers_share_the_slots() -> None:
 
     async with working(app, slots=3, settings=RuntimeSettings(prefetch=10)) as worker:
         tokens = worker.server.offer_many("it", 9)
-        while most < 3:
-            await asyncio.sleep(0)
+        await until(lambda: most == 3)
         loops[0].call_soon_threadsafe(opened.set)
         for token in tokens:
             await worker.server.outcome(token)
@@ -96,8 +95,7 @@ async def test_outcomes_that_gather_while_a_report_commits_go_out_together() -> 
         worker.server.offer("it")
         await worker.server.until(lambda: len(worker.server.reports) == 1)
         worker.server.offer_many("it", 9)
-        while worker.runtime.running:
-            await asyncio.sleep(0)
+        await until(lambda: not worker.runtime.running)
         worker.server.commits.set()
         await worker.server.until(lambda: len(worker.server.outcomes) == 10)
         assert [len(report) for report in worker.server.reports] == [1, 9]
@@ -191,8 +189,6 @@ async def test_progress_is_passed_on_and_only_the_newest_counts() -> None:
 
     @app.job("it")
     def it() -> None:
-        from jobwire.app import current_job
-
         for percent in range(1, 1001):
             current_job().progress(percent, 1000, f"step {percent}")
         gate.wait()

@@ -6,13 +6,13 @@ import asyncio
 import threading
 
 import pytest
+from tests.helpers.clock import ManualClock
 
 from jobwire.app import App, Cancelled, JobContext, LeaseLost
 from jobwire.worker.runtime import RuntimeSettings
 from jobwire.worker.slots import Patience
 from jobwire.worker.transport import Failure, Release, Stopped, Success
-from tests.helpers.clock import ManualClock
-from tests.worker.support import Gate, Worker, settled, working
+from tests.worker.support import Gate, Worker, settled, until, working
 
 pytestmark = pytest.mark.asyncio
 
@@ -95,8 +95,7 @@ async def test_a_thread_that_hangs_is_reported_and_replaced() -> None:
             assert (worker.runtime.hung, worker.runtime.healthy) == (1, True)
             assert await worker.server.outcome(worker.server.offer("it")) == Success()
             gate.open()
-            while worker.runtime.hung:
-                await asyncio.sleep(0)
+            await until(lambda: not worker.runtime.hung)
             assert await worker.server.outcome(worker.server.offer("it")) == Success()
             assert len(worker.server.outcomes) == 3
 
@@ -123,8 +122,7 @@ async def test_hung_threads_beyond_the_bound_cost_slots_and_health() -> None:
             assert token not in worker.server.leased
             gate.open()
             assert await worker.server.outcome(token) == Success()
-            while worker.runtime.hung:
-                await asyncio.sleep(0)
+            await until(lambda: not worker.runtime.hung)
             assert (worker.runtime.healthy, worker.health[-1], worker.server.windows[-1]) == (True, None, 2)
 
 
@@ -148,8 +146,7 @@ async def test_a_coroutine_that_blocks_its_loop_does_not_take_the_others_along()
             assert await worker.server.outcome(blocked) == TIMEOUT
             assert await worker.server.outcome(worker.server.offer("it")) == Success()
             gate.open()
-            while worker.runtime.hung:
-                await asyncio.sleep(0)
+            await until(lambda: not worker.runtime.hung)
             assert await worker.server.outcome(worker.server.offer("it")) == Success()
 
 
@@ -180,7 +177,7 @@ async def test_a_cancel_order_reaches_a_thread_that_checks() -> None:
         try:
             while True:
                 ctx.check()
-        except Exception:
+        except Exception:  # noqa: BLE001 (the point of the test)
             raise AssertionError("a handler's `except Exception` must not catch it") from None
         except Cancelled:
             reasons.append((ctx.cancelled, ctx.cancel_reason))
@@ -267,8 +264,7 @@ async def test_a_lost_lease_stops_the_handler_and_nothing_is_reported() -> None:
         for _ in tokens:
             await asyncio.to_thread(began.acquire)
         worker.server.revoke(*tokens)
-        while worker.runtime.running:
-            await asyncio.sleep(0)
+        await until(lambda: not worker.runtime.running)
         await settled()
         assert sorted(seen) == ["coroutine", "plain"]
         assert (worker.server.reports, worker.server.abandoned) == ([], [])
@@ -302,8 +298,7 @@ async def test_a_lease_that_is_not_renewed_ends_on_the_workers_own_clock(answer:
         else:
             worker.server.forget(token)
             await pass_time(worker, 10.0)
-        while worker.runtime.running:
-            await asyncio.sleep(0)
+        await until(lambda: not worker.runtime.running)
         assert ended.is_set()
         assert worker.server.reports == []
 

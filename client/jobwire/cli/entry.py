@@ -32,26 +32,36 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str], invocation: Invocation) -> int:
     try:
-        answer = root.main(args=given, prog_name="jobwire", standalone_mode=False, obj=invocation)
+        # Not root.main(): it answers a closed pipe with exit code 1 by itself.
+        with root.make_context("jobwire", given, obj=invocation) as context:
+            answer = root.invoke(context)
         invocation.stdout.flush()
         return int(answer) if isinstance(answer, int) else ExitCode.DONE
+    except click.exceptions.Exit as end:  # --help, --version
+        return end.exit_code
     except click.exceptions.NoArgsIsHelpError as help_page:
         click.echo(help_page.format_message(), file=invocation.stderr)
         return ExitCode.USAGE
-    except click.UsageError as error:
-        fault = _usage_fault(error)
-    except click.ClickException as error:
-        fault = CliError("USAGE", error.format_message())
-    except CliError as error:
-        fault = error
-    except (KeyboardInterrupt, click.Abort):
-        fault = CliError("INTERRUPTED", "interrupted")
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is reported, with where to look
-        fault = _foreign_fault(error)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line of defence: a bug is reported
+        fault = _fault_of(error)
     _report(fault, invocation, given)
     return fault.exit_code
+
+
+def _fault_of(error: BaseException) -> CliError:
+    match error:
+        case CliError():
+            return error
+        case click.UsageError():
+            return _usage_fault(error)
+        case click.ClickException():
+            return CliError("USAGE", error.format_message())
+        case KeyboardInterrupt() | click.Abort():
+            return CliError("INTERRUPTED", "interrupted")
+        case _:
+            return _foreign_fault(error)
 
 
 def _usage_fault(error: click.UsageError) -> CliError:
@@ -59,7 +69,7 @@ def _usage_fault(error: click.UsageError) -> CliError:
     return CliError("USAGE", as_clause(error.format_message()), hints=[f"see: {path} --help"])
 
 
-def _foreign_fault(error: Exception) -> CliError:
+def _foreign_fault(error: BaseException) -> CliError:
     from jobwire.errors import JobwireError  # noqa: PLC0415 - most commands that get here have it loaded
 
     if not isinstance(error, JobwireError):
@@ -69,7 +79,7 @@ def _foreign_fault(error: Exception) -> CliError:
     return fault_of(error)
 
 
-def _bug(error: Exception) -> CliError:
+def _bug(error: BaseException) -> CliError:
     import tempfile  # noqa: PLC0415 - only for bugs
     import traceback  # noqa: PLC0415
 

@@ -57,13 +57,17 @@ class Command(click.Command):
         self._global_options = [option for option in global_options() if not taken.intersection(option.opts)]
         self.params.extend(self._global_options)
 
+    def own_params(self) -> list[click.Parameter]:
+        """The parameters that are not global flags."""
+        known = {id(option) for option in self._global_options}
+        return [param for param in self.params if id(param) not in known]
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options first, then the global ones."""
         known = {id(option) for option in self._global_options}
-        own = [record for param in self.get_params(ctx) if id(param) not in known
-               if (record := param.get_help_record(ctx)) is not None]  # fmt: skip
-        shared = [record for option in self._global_options if (record := option.get_help_record(ctx)) is not None]
-        for title, records in (("Options", own), ("Global options", shared)):
+        own = [param for param in self.get_params(ctx) if id(param) not in known]
+        for title, params in (("Options", own), ("Global options", self._global_options)):
+            records = [record for param in params if (record := param.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)

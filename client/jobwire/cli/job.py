@@ -17,7 +17,7 @@ from jobwire.cli.following import Deadline
 from jobwire.cli.invocation import Invocation, Output
 from jobwire.cli.outcome import print_result, raise_unless_completed
 from jobwire.cli.output import Many, Printer
-from jobwire.cli.params import DURATION, MOMENT
+from jobwire.cli.params import DURATION, PAST_MOMENT
 from jobwire.cli.root import JOB_COMMANDS, JobGroup
 from jobwire.cli.server import Server
 from jobwire.cli.spec import timestamp_of
@@ -51,8 +51,8 @@ def print_jobs(invocation: Invocation, printer: Printer, jobs: Sequence[job_pb2.
 
 @command("list", epilog="Example: jobwire job list --state failed --queue mail --since 1h -o id")
 @filter_options
-@click.option("--since", type=MOMENT, help="Created at or after this time (-15m, 2026-11-21T00:00:00Z).")
-@click.option("--before", type=MOMENT, help="Created before this time.")
+@click.option("--since", type=PAST_MOMENT, help="Created at or after this time (1h, 2026-11-21T00:00:00Z).")
+@click.option("--before", type=PAST_MOMENT, help="Created before this time.")
 @click.option("--limit", type=click.IntRange(1), default=50, help="Most jobs to list. Default: 50.")
 @click.option("--all", "everything", is_flag=True, help="No limit.")
 def list_jobs(
@@ -225,7 +225,7 @@ def cancel(invocation: Invocation, job_ids: tuple[str, ...], reason: str, force:
         _change_each(invocation, job_ids, act)
 
 
-@command("retry", epilog="Example: jobwire job list --state failed --since -1h -o id | xargs jobwire job retry")
+@command("retry", epilog="Example: jobwire job list --state failed --since 1h -o id | xargs jobwire job retry")
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--attempts", type=click.IntRange(0), default=0, help="Attempts granted. Default: as the policy says.")
 @click.option("--delay", type=DURATION, help="Not before this time has passed.")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from google.protobuf.message import Message
@@ -130,20 +133,21 @@ class Many:
             self._element(document_of(message))
         else:
             self._printer.one(message, identifier=identifier, text=text)
-        self.count += 1
+            self.count += 1
 
     def add_id(self, identifier: str, *, text: str) -> None:
         """Write an element that is but an id."""
+        if self._printer.output is Output.JSON:
+            self._element(identifier)
+            return
         match self._printer.output:
-            case Output.JSON:
-                self._element(identifier)
             case Output.JSONL:
                 self._printer.line(compact({"job_id": identifier}))
             case Output.ID:
                 self._printer.line(identifier)
             case Output.TABLE:
                 self._printer.line(text)
-            case Output.NONE:
+            case _:
                 pass
         self.count += 1
 
@@ -154,7 +158,31 @@ class Many:
             self._printer.line(("\n]" if self.count else self._opening + "]") + rest + "}")
 
     def _element(self, document: Any) -> None:
-        self._printer.part(("," if self.count else self._opening) + "\n  " + compact(document))
+        with _unbroken():
+            self._printer.part(("," if self.count else self._opening) + "\n  " + compact(document))
+            self.count += 1
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Hold Ctrl+C back until a part of a document has been written; a second one interrupts a write that hangs."""
+    caught: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if caught:
+            signal.default_int_handler(number, frame)
+        caught.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is ever interrupted
+        yield
+        return
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        raise KeyboardInterrupt
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> list[str]:

@@ -25,20 +25,38 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_moment(text: str) -> datetime | timedelta:
-    """Read a time: RFC 3339 with its offset (then aware), or a distance from now (`now+1h`, `+1h`, `-15m`)."""
+    """Read a time to come: RFC 3339 with its offset (then aware), or a distance from now: `1h`, `+1h`, `now-15m`."""
+    return _moment(text, bare_sign=1)
+
+
+def parse_past_moment(text: str) -> datetime | timedelta:
+    """Read a time past: as `parse_moment`, but `1h` is an hour ago."""
+    return _moment(text, bare_sign=-1)
+
+
+def _moment(text: str, *, bare_sign: int) -> datetime | timedelta:
     stripped = text.strip()
-    relative = stripped.removeprefix("now")
-    if relative[:1] in {"+", "-"}:
-        distance = parse_duration(relative[1:])
-        return distance if relative[0] == "+" else -distance
     if stripped == "now":
         return timedelta(0)
+    relative = stripped.removeprefix("now")
+    if relative[:1] in {"+", "-"}:
+        return parse_duration(relative[1:]) * (1 if relative[0] == "+" else -1)
     try:
-        moment = datetime.fromisoformat(stripped)
+        return _absolute(stripped)
     except ValueError:
-        raise ValueError(f"{text!r} is not a time: write 2026-11-21T12:31:04Z, now+1h, or -15m") from None
+        pass
+    try:
+        return parse_duration(stripped) * bare_sign
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a time: write 2026-11-21T12:31:04Z (with its time zone), now+1h, or now-15m"
+        ) from None
+
+
+def _absolute(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone: add Z for UTC, or an offset such as +01:00")
+        raise ValueError("it has no time zone")
     return moment.astimezone(UTC)
 
 
@@ -85,6 +103,7 @@ def parse_pair(text: str) -> tuple[str, str]:
 
 DURATION = Parsed("duration", parse_duration)
 MOMENT = Parsed("time", parse_moment)
+PAST_MOMENT = Parsed("time", parse_past_moment)
 BACKOFF = Parsed("backoff", parse_backoff)
 PAIR = Parsed("key=value", parse_pair)
 

@@ -37,6 +37,12 @@ class Attempt:
         self.progress: tuple[float, str | None] | None = None
         """Newest progress that was not sent yet: percent and message."""
 
+    def tell(self, percent: float, message: str | None) -> None:
+        """Leave progress to be passed on; what was not sent yet is replaced."""
+        self.progress = (percent, message)
+        if self.on_progress is not None:
+            self.on_progress(self)
+
     def must_stop(self) -> bool:
         """Whether the handler has to stop. May turn true at any time."""
         return self.cause is not None

@@ -87,6 +87,7 @@ class Child:
         if assignment.timeout_seconds is not None:
             run.deadline = self._clock.monotonic() + assignment.timeout_seconds
         self._run = run
+        self._say(Frame({"is": "began"}))
         outcome = self._outcome_of(run)
         self._run = self._task = None
         try:
@@ -115,9 +116,9 @@ class Child:
         run = self._run
         if run is None:
             os._exit(0)
-        run.cause = run.cause or Cause.DRAIN
         # An async handler is cancelled by the order that comes with the signal; twice would disturb its cleaning up.
         if self._interruptible and not run.handler.is_async:
+            run.cause = run.cause or Cause.DRAIN
             self._interruptible = False
             raise Cancelled(run.reason)
 
@@ -142,8 +143,8 @@ class Child:
 
     def _stop(self, cause: Cause, reason: str) -> None:
         run, task = self._run, self._task
-        if run is None:
-            return  # it ended just now
+        if run is None or (run.cause is not None and cause <= run.cause):
+            return  # it ended just now, or was told already
         run.reason = reason
         run.cause = cause
         if task is not None:

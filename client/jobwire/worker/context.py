@@ -112,9 +112,7 @@ class JobContext:
         if not math.isfinite(percent):
             raise ValueError(f"progress must be a finite number, not {current!r} of {total!r}.")
         text = None if message is None else bounded(str(message), MAX_PROGRESS_MESSAGE_BYTES)
-        self._attempt.progress = (min(100.0, max(0.0, percent)), text)
-        if self._attempt.on_progress is not None:
-            self._attempt.on_progress(self._attempt)
+        self._attempt.tell(min(100.0, max(0.0, percent)), text)
 
 
 current_context: ContextVar[JobContext] = ContextVar("jobwire_current_job")

@@ -62,6 +62,8 @@ class Dispatcher:
         self._rescan = True
         self._breadth = 1
         self._never = asyncio.Event()
+        self._asking = 0
+        self._early: set[Run] = set()
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -142,10 +144,17 @@ class Dispatcher:
             if served:
                 self._lanes.mark(served)
                 self._wake.set()
-        for session in self._sessions if notice.cancelled else ():
-            held = [run for run in notice.cancelled if run in session.runs]
-            if held:
-                self._desk.suspect(session, held)
+        if notice.cancelled:
+            if self._asking:
+                # It may be among the leases that are on their way to us.
+                self._early.update(notice.cancelled)
+            for session in self._sessions:
+                self._suspect(session, notice.cancelled)
+
+    def _suspect(self, session: WorkerSession, runs: Iterable[Run]) -> None:
+        held = [run for run in runs if run in session.runs]
+        if held:
+            self._desk.suspect(session, held)
 
     async def _floor(self) -> None:
         """Look again, in case a hint was lost: the store is the truth."""
@@ -231,6 +240,7 @@ class Dispatcher:
         session = request.session
         asked_at = self._clock.monotonic()
         session.reserve(request.limit)
+        self._asking += 1
         try:
             leases = await self._store.lease(
                 LeaseRequest(
@@ -243,10 +253,15 @@ class Dispatcher:
             )
         finally:
             session.reserve(-request.limit)
+            self._asking -= 1
         full = len(leases) >= request.limit
         if not full and not self._cut_by_bytes(leases):
             self._lanes.clean(request.lanes)
         surplus = session.take(leases, asked_at) if self._granting else leases
+        if self._early:
+            self._suspect(session, self._early)
+            if not self._asking:
+                self._early.clear()
         if surplus:
             await self._give_back(surplus)
         return full

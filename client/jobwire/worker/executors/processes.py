@@ -25,6 +25,8 @@ _log = logging.getLogger("jobwire.worker")
 
 START_SECONDS = 60.0
 """A child that has not imported the application by then is killed."""
+MAX_TRIES = 3
+"""Children that a job is offered to before it fails: each of them died without having begun it."""
 END_SECONDS = 1.0
 """An idle child that was asked to end is killed after this."""
 
@@ -130,48 +132,53 @@ class _Keeper:
 
     def _serve(self, run: Run) -> Event:
         run.handle = self
-        if run.must_stop():
-            return Stopped(run.reason)
-        child = self._child or self._begin()
-        if isinstance(child, Failure):
-            return child
+        for _ in range(MAX_TRIES):
+            if run.must_stop():
+                return Stopped(run.reason)
+            child = self._child or self._begin()
+            if isinstance(child, Failure):
+                return child
+            if (event := self._hand_over(child, run)) is not None:
+                return event
+        return Failure("CHILD_UNUSABLE", f"{MAX_TRIES} child processes died before they could begin the job.")
+
+    def _hand_over(self, child: _Process, run: Run) -> Event | None:
+        """Have the child run it. None when the child died (while it was idle, most likely) without having begun."""
+        begun = False
         try:
             child.say(job_frame(run))
         except BrokenPipeError:
-            # It died while it was idle: the job never reached it.
             self._part(0)
-            child = self._begin()
-            if isinstance(child, Failure):
-                return child
-            child.say(job_frame(run))
-        self._post((run, Sign.BEGAN))
+            return None
         with self._stopping:
             child.running = run
-        if run.must_stop():  # it came while the child was starting
+        if run.must_stop():  # the order came while the child was starting
             self.stop(run)
-        return self._listen(child, run)
-
-    def _listen(self, child: _Process, run: Run) -> Event:
         while (frame := child.read()) is not None:
             match frame.kind:
+                case "began":
+                    begun = True
+                    self._post((run, Sign.BEGAN))
                 case "progress":
-                    percent, message = frame.header["progress"]
-                    run.progress = (percent, message)
-                    if run.on_progress is not None:
-                        run.on_progress(run)
+                    run.tell(*frame.header["progress"])
                 case "outcome":
-                    with self._stopping:
-                        child.running = None
-                    if run.cause not in {None, Cause.CANCEL}:
-                        self._part(END_SECONDS)  # it was interrupted, and leaves by itself
-                    return outcome_of(frame)
+                    return self._take(child, run, frame)
                 case strange:
                     raise FrameBroken(f"It said {strange!r}, which means nothing.")
         code = self._part(0)
-        _log.warning(
-            "The child process that ran job %s (%s) died: %s.", run.assignment.job_id, run.assignment.type, _told(code)
-        )
+        if not begun:
+            return None
+        job = run.assignment
+        _log.warning("The child process that ran job %s (%s) died: %s.", job.job_id, job.type, _told(code))
         return Sign.DIED
+
+    def _take(self, child: _Process, run: Run, frame: Frame) -> Event:
+        """The run is over; so is its child when it was interrupted: it leaves by itself."""
+        with self._stopping:
+            child.running = None
+        if run.cause not in {None, Cause.CANCEL}:
+            self._part(END_SECONDS)
+        return outcome_of(frame)
 
     def _begin(self) -> _Process | Failure:
         """Start a child and wait until it has imported the application."""

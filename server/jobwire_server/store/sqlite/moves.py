@@ -74,7 +74,7 @@ def _policy(job_id: str, retry: str | None) -> RetryPolicy:
     try:
         return policy_of(retry)
     except ValueError as error:
-        log.error("store.policy_unreadable", job_id=job_id, error=str(error))
+        log.warning("store.policy_unreadable", job_id=job_id, error=str(error))
         return DEFAULT_RETRY_POLICY
 
 

@@ -254,6 +254,7 @@ class SqliteStore:
     async def lease(self, request: LeaseRequest) -> list[Lease]:
         """See `Store.lease`."""
         leased: list[Lease] = await self._write(Rank.LEASE, leases.lease, request, rows=request.limit)
+        self._failpoint("lease.after_commit")
         return leased
 
     async def report(self, reports: Sequence[Report]) -> list[ReportAnswer]:
@@ -262,6 +263,7 @@ class SqliteStore:
         answers: list[ReportAnswer] = await self._write(
             Rank.OUTCOME, leases.report, reports, rows=len(reports), size=size
         )
+        self._failpoint("report.after_commit")
         return answers
 
     async def extend(self, updates: Sequence[LeaseUpdate]) -> list[LeaseState]:

@@ -22,6 +22,8 @@ from jobwire_server.store.sqlite.settings import SqliteSettings
 from jobwire_server.store.sqlite.transaction import Transaction, WriterState
 
 _STOP: Final = None
+_ROWS_WORTH_A_GROUP: Final = 1_000
+_QUIET_TURNS: Final = 2
 _GROUPS_PER_WAL_LOOK: Final = 256
 _WAL_WAIT_MS: Final = 100
 log = structlog.get_logger(__name__)
@@ -83,7 +85,10 @@ class Writer:
         self._reserve = reserve
         self._on_notice = on_notice
         self._on_fatal = on_fatal
-        self._inbox: queue.SimpleQueue[Intent | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[list[Intent] | None] = queue.SimpleQueue()
+        self._outbox: list[Intent] = []
+        self._outbox_rows = 0
+        self._in_flight = 0
         self._waiting: list[Intent] = []
         self._queued_bytes = 0
         self._broken: BaseException | None = None
@@ -103,16 +108,49 @@ class Writer:
         if self._queued_bytes + intent.bytes > self._settings.max_queued_bytes:
             raise TooManyRequests("Too much is queued in front of the store: slow down.", retry_after_us=200_000)
         self._queued_bytes += intent.bytes
-        self._inbox.put(intent)
+        self._outbox_rows += intent.rows
+        self._outbox.append(intent)
+        if len(self._outbox) == 1 and self._in_flight == 0:
+            self._loop.call_soon(self._hand_over_when_quiet, 0, 0)
+        elif self._outbox_rows >= _ROWS_WORTH_A_GROUP:
+            self._hand_over()
+
+    def _hand_over_when_quiet(self, seen: int, quiet_turns: int) -> None:
+        """Hand over when a few turns of the loop in a row brought nothing new: no timer, and no wait when idle."""
+        gathered = len(self._outbox)
+        if not gathered or self._in_flight:
+            return
+        quiet_turns = quiet_turns + 1 if gathered == seen else 0
+        if quiet_turns >= _QUIET_TURNS:
+            self._hand_over()
+        else:
+            self._loop.call_soon(self._hand_over_when_quiet, gathered, quiet_turns)
+
+    def _hand_over(self) -> None:
+        """Give the thread what has gathered.
+
+        It happens at the end of a turn of the loop, and again when the last group has been answered, not intent by
+        intent: so what arrives while a commit is syncing shares the next one, and the two threads hand the GIL to
+        each other once a group (docs/adr/0003).
+        """
+        if self._outbox:
+            self._in_flight += len(self._outbox)
+            self._inbox.put(self._outbox)
+            self._outbox = []
+            self._outbox_rows = 0
 
     async def stop(self) -> None:
         """Finish what is queued and end the thread."""
         if not self._stopping:
             self._stopping = True
+            self._hand_over()
             self._inbox.put(_STOP)
         await self._loop.run_in_executor(None, self._thread.join)
 
     def _deliver(self, group: Sequence[Intent], notice: CommitNotice | None) -> None:
+        self._in_flight -= len(group)
+        if self._in_flight == 0 and self._outbox:
+            self._loop.call_soon(self._hand_over_when_quiet, 0, 0)
         for intent in group:
             self._queued_bytes -= intent.bytes
             if intent.future.done():
@@ -143,15 +181,15 @@ class Writer:
             first = inbox.get()
             if first is None:
                 return False
-            self._waiting.append(first)
+            self._waiting += first
         while True:
             try:
-                intent = inbox.get_nowait()
+                more = inbox.get_nowait()
             except queue.Empty:
                 return True
-            if intent is None:
+            if more is None:
                 return False
-            self._waiting.append(intent)
+            self._waiting += more
 
     def _next_group(self) -> list[Intent]:
         """As many waiting intents as one transaction may hold, by rank, then in order of arrival."""

@@ -1,0 +1,169 @@
+"""docs/cli.md: the commands, their flags, the exit codes and the error codes of the command line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Final
+
+import click
+
+from jobwire.cli.faults import LOCAL_CODES, ExitCode
+from jobwire.cli.flags import Command, global_options
+from jobwire.cli.root import COMMANDS, JOB_COMMANDS, root
+from jobwire.cli.spec import LINE_FIELDS
+from tools.markdown import generated_from, table
+
+_INTRODUCTION: Final = """\
+# The command line
+
+`jobwire COMMAND --help` says the same as this page. `jobwire dev` and `jobwire serve` start a server: their flags are
+in [configuration.md](configuration.md).
+
+- Data goes to stdout, talk to stderr. Neither a progress line nor a warning ever stands between the data.
+- The table is for people and may change in any release; JSON has the fields of [the contract](protocol.md).
+- On a terminal `run` shows live progress. In a pipe it writes one line per change to stderr: time, id, state, then
+  `key=value` pairs.
+- Durations are written `250ms`, `90s`, `5m`, `1h30m`, `7d`. Times are written `2026-11-21T12:31:04Z`, `now+1h` or
+  `now-15m`; a duration alone lies ahead for a time to come (`--at 1h`), and back for a time past (`--since 1h`).
+- Watching goes on through cuts of the connection and restarts of the server: nothing is missed, nothing repeated."""
+
+_TIMEOUT: Final = """\
+`--timeout` after `run`, `wait`, `watch` and `job result` is the limit of the waiting; before the command it is the
+deadline of each call. `NO_COLOR` and `CLICOLOR_FORCE` are obeyed."""
+
+_OUTPUT: Final = """\
+## Output formats
+
+| `-o` | stdout holds |
+|---|---|
+| `table` | what people read (the default); for `run` and `job result` the result itself, for `submit` the id |
+| `json` | exactly one JSON document |
+| `jsonl` | one JSON object a line, as soon as it is known |
+| `id` | job ids, one a line, for `xargs` |
+| `none` | nothing: the exit code is the answer |
+
+JSON is the proto3 mapping with the contract's own field names (`job_id`, `JOB_STATE_COMPLETED`; 64-bit numbers are
+strings), and every field is there: `null` where it is not set.
+
+| Command | `-o json` |
+|---|---|
+| `run`, `submit`, `job get ID`, `job cancel ID`, `job retry ID`, `wait ID` | a `Job` |
+| the same with several ids | `{"jobs": [Job, ...]}` |
+| `job list` | `{"jobs": [...], "next_page_token": ..., "cursor": ...}`, over all pages that were read |
+| `submit --from-jsonl` | `{"results": [SubmitResult, ...]}`, one for each line |
+| `watch`, `job events` | `{"events": [JobEvent, ...]}`, closed on every way out, Ctrl+C included |
+| `job result` | a `Payload` |
+| `job delete` | `{"deleted": [id, ...]}` |
+| `version` | `{"client": {...}, "server": ServerInfo or null}` |
+| `proto` | `{"files": [path, ...]}` |
+
+With `json` and `jsonl` an error is one object on stderr,
+`{"error": {"code", "grpc_code", "message", "hint", "details"}}`, and nothing else is (unless stderr is a terminal)."""
+
+_EXIT_CODES: Final = {
+    ExitCode.DONE: "Done; for `run`, `wait`, `watch` and `job result`: the job is COMPLETED, or the condition holds.",
+    ExitCode.UNEXPECTED: "Unexpected failure, here or in the server (INTERNAL, UNKNOWN, DATA_LOSS).",
+    ExitCode.USAGE: "Wrong usage, or INVALID_ARGUMENT.",
+    ExitCode.JOB_FAILED: "The job ended FAILED.",
+    ExitCode.JOB_STOPPED: "The job ended CANCELLED or EXPIRED.",
+    ExitCode.WAIT_TIMEOUT: "The time to wait is over; the job goes on.",
+    ExitCode.NOT_FOUND: "Not found (NOT_FOUND).",
+    ExitCode.CONFLICT: "Conflict: the same key with other content, the wrong state (ALREADY_EXISTS, "
+    "FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE).",
+    ExitCode.NOT_ALLOWED: "Not allowed (UNAUTHENTICATED, PERMISSION_DENIED).",
+    ExitCode.UNREACHABLE: "The server cannot be reached, is not ready, or did not answer (UNAVAILABLE, "
+    "DEADLINE_EXCEEDED).",
+    ExitCode.EXHAUSTED: "A limit is reached (RESOURCE_EXHAUSTED).",
+    ExitCode.PARTIAL: "Some of several jobs or lines were refused.",
+    ExitCode.INCOMPATIBLE: "Client and server are too far apart in version (UNIMPLEMENTED).",
+    ExitCode.INTERRUPTED: "Ctrl+C. The jobs go on.",
+    ExitCode.PIPE_CLOSED: "The reader of stdout went away (`| head`).",
+}
+
+_ERRORS: Final = """\
+## Error codes
+
+The code in `error[CODE]` is the `reason` of the server's `ErrorInfo` (see [errors.md](errors.md)), or one of these,
+which no server sends:"""
+
+_LINES: Final = """\
+### Lines of --from-jsonl
+
+Each line is a JSON object with some of these fields:
+{fields}.
+
+`payload` is any JSON; `labels` and `headers` are objects of strings and add to those of the flags; the others are
+written as after the flag of the same name. A line wins over the flags. An empty line is skipped. Each line is a job of
+its own: a refused one is named and does not stop the others."""
+
+
+def render() -> str:
+    """Return the page."""
+    context = click.Context(root, info_name="jobwire")
+    blocks = [
+        generated_from("`client/jobwire/cli/`"),
+        _INTRODUCTION,
+        "## Global flags",
+        "They may stand before or after the command; the last one wins. A flag wins over the environment.",
+        table(("Flag", "Meaning"), [_row(option) for option in global_options()]),
+        _TIMEOUT,
+        _OUTPUT,
+        "## Exit codes",
+        table(("Code", "Meaning"), ((str(int(code)), _EXIT_CODES[code]) for code in ExitCode)),
+        _ERRORS,
+        table(("Code", "Exit code", "Meaning"),
+              ((f"`{code}`", str(int(exit_code)), text) for code, (exit_code, text) in LOCAL_CODES.items())),
+        "## Commands",
+        *_commands(context),
+    ]  # fmt: skip
+    return "\n\n".join(blocks) + "\n"
+
+
+def _commands(context: click.Context) -> Iterator[str]:
+    for name in COMMANDS:
+        command = root.get_command(context, name)
+        assert command is not None
+        if not isinstance(command, click.Group):
+            yield from _section(command, name, context)
+            continue
+        inner = click.Context(command, info_name=name, parent=context)
+        for verb in JOB_COMMANDS:
+            found = command.get_command(inner, verb)
+            assert found is not None
+            yield from _section(found, verb, inner)
+
+
+def _section(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
+    context = click.Context(command, info_name=name, parent=parent)
+    usage = " ".join(context.command_path.split()) + "".join(
+        f" {param.metavar or param.name}" for param in command.params if isinstance(param, click.Argument)
+    )
+    yield f"### {usage}"
+    yield inspect.cleandoc(command.help or "")
+    assert isinstance(command, Command)
+    own = [param for param in command.own_params() if isinstance(param, click.Option)]
+    if own:
+        yield table(("Flag", "Meaning"), [_row(option) for option in own])
+    if command.epilog:
+        yield f"Example: `{command.epilog.removeprefix('Example: ')}`"
+    if name == "submit":
+        yield _LINES.format(fields=", ".join(f"`{field}`" for field in LINE_FIELDS))
+
+
+def _row(option: click.Option) -> tuple[str, str]:
+    names = ", ".join([*option.opts, *option.secondary_opts])
+    return f"`{names}{_value(option)}`", option.help or ""
+
+
+def _value(option: click.Option) -> str:
+    if option.is_flag:
+        return ""
+    if option.metavar:
+        return f" {option.metavar}"
+    if isinstance(option.type, click.Choice):
+        return " " + "|".join(map(str, option.type.choices))
+    if isinstance(option.type, click.IntRange):
+        low, high = option.type.min, option.type.max
+        return f" {low}..{high}" if high is not None else " N"
+    return f" {option.type.name.upper()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
@@ -10,6 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 from jobwire.durations import Duration, parse_duration
 from jobwire.worker.context import JobContext, current_job
 from jobwire.worker.handler import Handler, Runner
+from jobwire.worker.loading import find
 from jobwire.worker.steering import Cancel, Cancelled, Fail, LeaseLost, Retry, Snooze
 
 P = ParamSpec("P")
@@ -97,20 +97,7 @@ class App:
 
 def load_app(path: str) -> App:
     """Import `MODULE:APP`. Raises ValueError with a sentence when there is no App; the module's errors pass through."""
-    module_name, colon, attribute = path.partition(":")
-    if not (module_name and colon and attribute):
-        raise ValueError(f"{path!r} is not of the form MODULE:APP, for example shop.jobs:app.")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise ValueError(
-            f"There is no module {module_name!r} on the import path. Start where it can be imported, or set PYTHONPATH."
-        ) from error
-    app = getattr(module, attribute, None)
+    app = find(path)
     if not isinstance(app, App):
-        raise ValueError(  # noqa: TRY004 (the text was wrong, whatever stands there)
-            f"{module_name!r} has no App called {attribute!r}, but {type(app).__name__}. Name an App."
-        )
+        raise ValueError(f"{path!r} is a {type(app).__name__}, not an App.")  # noqa: TRY004 (the text was wrong)
     return app

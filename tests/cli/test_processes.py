@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-import termios
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from tests.cli.scripted import ScriptedServer
+from tests.cli.terminal import Terminal, without_escapes
 
 PROGRAM = Path(sys.executable).with_name("jobwire")
 
@@ -24,7 +22,7 @@ PROGRAM = Path(sys.executable).with_name("jobwire")
 @pytest.fixture
 def environ(server: ScriptedServer) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "CLICOLOR_FORCE"}}
-    return {**kept, "JOBWIRE_ADDRESS": server.address, "TERM": "xterm-256color", "COLUMNS": "100"}
+    return {**kept, "JOBWIRE_ADDRESS": server.address, "TERM": "xterm-256color"}
 
 
 def imported_by(*arguments: str, environ: dict[str, str] | None = None) -> set[str]:
@@ -138,43 +136,10 @@ def test_a_json_document_is_closed_on_ctrl_c(server: ScriptedServer, environ: di
     assert json.loads(document)["events"][0]["job_id"] == "job-1"
 
 
-class Terminal:
-    """A pseudo terminal of 100 columns."""
-
-    def __init__(self) -> None:
-        self._ours, self.theirs = pty.openpty()
-        termios.tcsetwinsize(self.theirs, (40, 100))
-
-    def run(self, arguments: list[str], environ: dict[str, str], *, stdout: int | None = None) -> tuple[int, str]:
-        """Run with stdout and stderr (or stderr alone) on the terminal; return the exit code and what it showed."""
-        running = subprocess.Popen(
-            [PROGRAM, *arguments], stdin=self.theirs, stdout=self.theirs if stdout is None else stdout,
-            stderr=self.theirs, env=environ,
-        )  # fmt: skip
-        os.close(self.theirs)
-        shown = b"".join(self._chunks())
-        return running.wait(timeout=20), shown.decode()
-
-    def _chunks(self) -> Iterator[bytes]:
-        while True:
-            try:
-                chunk = os.read(self._ours, 65536)
-            except OSError:  # Linux: the last writer has closed it
-                chunk = b""
-            if not chunk:
-                os.close(self._ours)
-                return
-            yield chunk
-
-
-def without_escapes(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-
-
 def test_on_a_terminal_run_shows_symbols_and_words_and_the_result_last(
     server: ScriptedServer, environ: dict[str, str]
 ) -> None:
-    exit_code, shown = Terminal().run(["run", "flaky", "--job-id", "mine"], environ)
+    exit_code, shown = Terminal().run([PROGRAM, "run", "flaky", "--job-id", "mine"], environ)
 
     text = without_escapes(shown)
     assert exit_code == 0
@@ -187,7 +152,7 @@ def test_on_a_terminal_run_shows_symbols_and_words_and_the_result_last(
 
 def test_on_a_terminal_the_live_line_shows_progress(server: ScriptedServer, environ: dict[str, str]) -> None:
     server.service.hold_after_progress = True
-    exit_code, shown = Terminal().run(["run", "flaky"], environ)
+    exit_code, shown = Terminal().run([PROGRAM, "run", "flaky"], environ)
 
     assert exit_code == 0
     assert re.search(r"◐ processing +attempt 1/20 .* 41 % +rendered 410/1000", without_escapes(shown))
@@ -197,7 +162,7 @@ def test_the_result_of_a_run_goes_to_a_pipe_while_the_terminal_shows_progress(
     server: ScriptedServer, environ: dict[str, str]
 ) -> None:
     ours, theirs = os.pipe()
-    exit_code, shown = Terminal().run(["run", "hello"], environ, stdout=theirs)
+    exit_code, shown = Terminal().run([PROGRAM, "run", "hello"], environ, stdout=theirs)
     os.close(theirs)
     result = os.read(ours, 100)
     os.close(ours)
@@ -208,7 +173,7 @@ def test_the_result_of_a_run_goes_to_a_pipe_while_the_terminal_shows_progress(
 
 
 def test_a_dumb_terminal_gets_lines(server: ScriptedServer, environ: dict[str, str]) -> None:
-    _, shown = Terminal().run(["run", "hello"], {**environ, "TERM": "dumb"})
+    _, shown = Terminal().run([PROGRAM, "run", "hello"], {**environ, "TERM": "dumb"})
 
     assert "\x1b[" not in shown
     assert "PROCESSING attempt=1/20" in shown
@@ -217,7 +182,7 @@ def test_a_dumb_terminal_gets_lines(server: ScriptedServer, environ: dict[str, s
 def test_a_table_on_a_terminal_has_ages_and_fits_its_width(server: ScriptedServer, environ: dict[str, str]) -> None:
     subprocess.run([PROGRAM, "submit", "longfail", "-q"], env=environ, check=True, stdout=subprocess.DEVNULL)
 
-    _, shown = Terminal().run(["job", "list"], environ)
+    _, shown = Terminal().run([PROGRAM, "job", "list"], environ)
 
     heading, row = without_escapes(shown).splitlines()
     assert "AGE" in heading

@@ -81,14 +81,16 @@ async def test_a_batch_cut_off_is_sent_again_and_makes_no_job_twice(server: Scri
     assert all(result.created for result in results)
 
 
-async def test_when_the_server_is_gone_the_jobs_not_yet_sent_are_not_sent(server: ScriptedServer, actor: Actor) -> None:
-    server.servicer.refuse("BatchSubmitJobs", *[Refusal()] * 1000)
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+async def test_when_the_server_is_gone_the_jobs_not_yet_sent_are_not_sent(server: ScriptedServer, kind: str) -> None:
+    server.servicer.refuse("BatchSubmitJobs", Refusal(), Refusal())
 
-    results = await actor.do(lambda client: client.submit_many((("t", n) for n in range(2500)), deadline="50ms"))
+    async with acting(kind, server.address, tries=2) as actor:
+        results = await actor.do(lambda client: client.submit_many(("t", n) for n in range(2500)))
 
     assert len(results) == 2500
     assert all(isinstance(result.error, errors.Unavailable) for result in results)
-    assert len({batch.requests[0].request_id for batch in server.servicer.requests("BatchSubmitJobs")}) == 1
+    assert len(server.servicer.requests("BatchSubmitJobs")) == 2
 
 
 async def test_submit_each_holds_one_batch_in_memory(server: ScriptedServer) -> None:

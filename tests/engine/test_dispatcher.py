@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from jobwire_server.dispatch.session import Beat
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.domain.job import Content, JobError, State
 from jobwire_server.domain.outcome import Failed, Released
-from jobwire_server.store.base import Lease, LeaseRequest, ReportAnswer, ReportCode
+from jobwire_server.store.base import CommitNotice, Lease, LeaseRequest, Report, ReportAnswer, ReportCode
 from jobwire_server.store.sqlite.store import SqliteStore
 from tests.engine.conftest import Engine, eventually, job_of, new_job, running, state_of, submit
 from tests.helpers.clock import ManualClock
@@ -48,6 +50,47 @@ async def test_credits_are_never_exceeded_and_come_back_with_each_report(engine:
         finished += 1
 
     assert len(set(worker.ids)) == 30
+
+
+async def test_the_next_jobs_are_leased_in_the_commit_that_records_the_last_ones(engine: Engine) -> None:
+    await submit(engine.store, *(new_job(f"j{n}") for n in range(40)))
+    worker = engine.worker("echo", window=20)
+    await eventually(lambda: len(worker.assigned) == 20)
+    await engine.settled()
+    notices: list[CommitNotice] = []
+    engine.store.subscribe(notices.append)
+
+    await worker.finish(*worker.assigned)
+    await eventually(lambda: len(worker.assigned) == 40)
+
+    assert len(notices) == 1
+
+
+async def test_leases_that_came_for_credits_which_did_not_come_back_are_given_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await submit(engine.store, *(new_job(f"j{n}") for n in range(8)))
+    worker = engine.worker("echo", window=4)
+    await eventually(lambda: len(worker.assigned) == 4)
+
+    really = engine.store.report
+
+    async def refused(reports: Sequence[Report]) -> list[ReportAnswer]:
+        monkeypatch.setattr(engine.store, "report", really)
+        await engine.settled()
+        raise StoreUnavailable("The disk is away.")
+
+    monkeypatch.setattr(engine.store, "report", refused)
+    with pytest.raises(StoreUnavailable):
+        await worker.finish(*worker.assigned)
+    await engine.settled()
+
+    assert len(worker.assigned) == 4
+    jobs = [await job_of(engine.store, f"j{n}") for n in range(8)]
+    assert sorted((job.status.state, job.status.attempt) for job in jobs) == [
+        *[(State.PENDING, 0)] * 4,
+        *[(State.PROCESSING, 1)] * 4,
+    ]
 
 
 async def test_a_backlog_is_leased_in_one_statement_per_free_window(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 import time
@@ -209,6 +210,12 @@ def request_of(**fields: Any) -> pb.SubmitJobRequest:
     """A SubmitJobRequest; what is no field of it is a field of its spec."""
     own = {name: fields.pop(name) for name in ("job_id", "request_id", "validate_only") if name in fields}
     return pb.SubmitJobRequest(spec=jpb.JobSpec(**{"type": "work", **fields}), **own)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so that has no event to wait for; the test's own timeout is the bound."""
+    while not condition():
+        await asyncio.sleep(0)  # noqa: ASYNC110 - there is no event, which is why this exists
 
 
 def elapsed_since(start: float) -> float:

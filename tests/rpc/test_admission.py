@@ -11,7 +11,7 @@ from jobwire.v1 import job_pb2 as jpb
 from jobwire.v1 import job_service_pb2 as pb
 from jobwire_server.rpc.server import RpcSettings
 from jobwire_server.store.base import Store, Submission, SubmitReceipt
-from tests.rpc.rig import Code, FastClock, RpcRig, refused, request_of
+from tests.rpc.rig import Code, FastClock, RpcRig, refused, request_of, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -89,13 +89,10 @@ async def test_a_caller_that_goes_away_leaves_its_place() -> None:
     async with RpcRig(settings=RpcSettings(max_streams=1)) as rig:
         for _ in range(5):
             watch = rig.api.WatchJobs(pb.WatchJobsRequest())
-            while True:  # the server learns of the cancellation a moment later
-                try:
-                    await watch.read()
-                    break
-                except Exception:
-                    watch = rig.api.WatchJobs(pb.WatchJobsRequest())
+            await watch.read()
             watch.cancel()
+            # The server learns of the cancellation a moment later.
+            await until(lambda: not rig.server._gate._streams)
 
 
 async def test_an_old_stream_ends_with_its_cursor_and_can_be_resumed() -> None:
@@ -139,11 +136,9 @@ async def test_a_reader_that_does_not_read_is_cut_off() -> None:
         request = pb.WatchJobsRequest(send_initial_state=True, view=jpb.JOB_VIEW_FULL)
         slow = channel.unary_stream("/jobwire.v1.JobService/WatchJobs")(request.SerializeToString())
         await slow.initial_metadata()
-        while not rig.server._gate._streams:
-            await asyncio.sleep(0)
+        await until(lambda: bool(rig.server._gate._streams))
 
-        while rig.server._gate._streams:
-            await rig.clock.sleep(1)
+        await until(lambda: not rig.server._gate._streams)
 
         refusal = await refused(slow)
         assert (refusal.code, refusal.reason) == (Code.RESOURCE_EXHAUSTED, "SLOW_CONSUMER")

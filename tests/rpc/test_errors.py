@@ -118,7 +118,7 @@ class Broken:
 
 @pytest.mark.asyncio
 async def test_an_unforeseen_exception_reaches_the_log_and_never_the_wire() -> None:
-    async with RpcRig(around=lambda store: Broken(store)) as rig:  # type: ignore[arg-type,return-value]
+    async with RpcRig(around=Broken) as rig:  # type: ignore[arg-type,return-value]
         refusal = await refused(rig.api.SubmitJob(request_of()))
 
         assert (refusal.code, refusal.reason) == (Code.INTERNAL, "INTERNAL")
@@ -140,8 +140,8 @@ async def test_a_thousand_violations_arrive_every_time(rig: RpcRig) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_message_in_any_script_arrives_as_it_was_sent(rig: RpcRig) -> None:
-    async with RpcRig(around=lambda store: Talking(store)) as rig:  # type: ignore[arg-type,return-value]
+async def test_a_message_in_any_script_arrives_as_it_was_sent() -> None:
+    async with RpcRig(around=Talking) as rig:  # type: ignore[arg-type,return-value]
         refusal = await refused(rig.api.SubmitJob(request_of()))
 
         assert refusal.message == Talking.TEXT

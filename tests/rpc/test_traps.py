@@ -12,7 +12,7 @@ from grpc import aio
 from jobwire.v1 import job_service_pb2 as pb
 from jobwire_server.rpc.server import ListenFailed, RpcSettings
 from jobwire_server.rpc.settings import channel_options
-from tests.rpc.rig import Code, RpcRig, elapsed_since, refused, request_of
+from tests.rpc.rig import Code, RpcRig, elapsed_since, refused, request_of, until
 from tests.rpc.test_admission import Held
 
 pytestmark = pytest.mark.asyncio
@@ -47,8 +47,7 @@ async def test_a_cancelled_handler_is_cancelled_and_not_answered() -> None:
 
         call.cancel()
         await waiting
-        while rig.server._gate._calls:
-            await asyncio.sleep(0)
+        await until(lambda: not rig.server._gate._calls)
 
         assert rig.log.errors == []
 
@@ -104,9 +103,12 @@ async def test_the_last_response_of_a_drained_watch_says_so_and_can_be_resumed()
         await rig.server.drain()
 
         responses = []
-        with pytest.raises(aio.AioRpcError):
+
+        async def read_all() -> None:
             while True:
                 responses.append(await watch.read())
+
+        assert (await refused(read_all())).reason == "DRAINING"
         assert responses[-1].draining
         seen = [event.job_id for response in responses for event in response.events]
         assert seen == [job.job_id] or responses[-1].cursor.revision < job.status.revision

@@ -148,6 +148,12 @@ class StoreMachine(RuleBasedStateMachine):
         """A watch from the very beginning."""
         return 0
 
+    @initialize(target=leases, jobs=st.integers(1, 8), leased=st.integers(0, 8), owner=st.sampled_from(OWNERS))
+    def populate(self, jobs: int, leased: int, owner: Owner) -> Any:
+        """Some jobs, some of them leased."""
+        self.submit("default", *(self.new(expire_time_us=self.model.now_us + 20 * SECOND_US) for _ in range(jobs)))
+        return self.grant(LANES, leased, owner, 10)
+
     # --- submitting -----------------------------------------------------------------------------------------
 
     def new(self, lane: Lane = LANES[0], **fields: Any) -> NewJob:
@@ -301,6 +307,10 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def lease(self, wanted: list[Lane], limit: int, owner: Owner, lease_s: int) -> Any:
         """Lease what is next."""
+        return self.grant(wanted, limit, owner, lease_s)
+
+    def grant(self, wanted: Sequence[Lane], limit: int, owner: Owner, lease_s: int) -> Any:
+        """Lease on both sides and compare."""
         granted = self.run(self.rig.store.lease(LeaseRequest(owner, wanted, limit, lease_s * SECOND_US)))
         expected = self.model.lease(wanted, limit, owner, lease_s * SECOND_US)
         assert [(one.key, one.tenant, one.job_id, one.attempt, one.fence, one.max_attempts) for one in granted] == [
@@ -318,6 +328,21 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert answer.code is stale_code(job, lease.fence, isinstance(outcome, Succeeded))
         assert answer.state == (job.state if job else None)
+
+    @rule(target=leases, lane=lanes, outcome=st.one_of(*outcomes.values(), st.none()), lease_s=st.sampled_from([1, 10]))
+    def work_on_the_next(self, lane: Lane, outcome: Outcome | None, lease_s: int) -> Any:
+        """A worker takes the next job, and ends its attempt or vanishes; a new lease always outdates the old."""
+        granted = self.run(self.rig.store.lease(LeaseRequest(OWNERS[0], [lane], 1, lease_s * SECOND_US)))
+        assert [one.key for one in granted] == [
+            job.key for job in self.model.lease([lane], 1, OWNERS[0], lease_s * SECOND_US)
+        ]
+        for lease in granted:
+            if outcome is None:
+                self.advance(lease_s)
+                self.expire_leases(100)
+            else:
+                self.report(lease, outcome)
+        return multiple(*granted)
 
     @rule(lease=leases, size=st.sampled_from([None, 0, 3, 300]))
     def report_success(self, lease: Lease, size: int | None) -> None:
@@ -490,7 +515,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- time and trouble -----------------------------------------------------------------------------------
 
-    @rule(seconds=st.sampled_from([0.5, 1, 3, 15, 120, 7200, 8 * 86_400, 31 * 86_400]))
+    @rule(seconds=st.sampled_from([0.5, 1, 1, 3, 10, 15, 120, 86_400, 8 * 86_400, 31 * 86_400]))
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.rig.clock.advance(seconds)
@@ -534,16 +559,13 @@ class StoreMachine(RuleBasedStateMachine):
         assert page == [event for event in self.log if event.revision > cursor][:limit]
         return page[-1].revision if page else cursor
 
-    @rule(cursor=consumes(cursors), tenant=tenants)
-    def read_the_log_of_a_tenant(self, cursor: int, tenant: str) -> None:
-        """Only its own."""
+    @rule(cursor=cursors, tenant=tenants, pick=picks, other=picks)
+    def read_a_part_of_the_log(self, cursor: int, tenant: str, pick: int, other: int) -> None:
+        """Of a tenant, and of some jobs."""
         after = max(cursor, self.floor)
         page = self.run(self.rig.store.events(after=after, limit=1000, tenant=tenant))
         assert page == [event for event in self.log if event.revision > after and event.tenant == tenant]
 
-    @rule(pick=picks, other=picks)
-    def read_the_log_of_jobs(self, pick: int, other: int) -> None:
-        """What is left of it."""
         jobs = [job for job in (self.job(pick), self.job(other)) if job and job.tenant == "default"]
         ids = sorted({job.name[1] for job in jobs})
         if ids:
@@ -580,8 +602,9 @@ class StoreMachine(RuleBasedStateMachine):
         assert page.position.revision == self.newest
 
     @rule(pick=picks)
-    def get(self, pick: int) -> None:
-        """One job in full."""
+    def look(self, pick: int) -> None:
+        """One job in full; numbers and lanes."""
+        self._count()
         job = self.job(pick)
         if job is None:
             return
@@ -594,9 +617,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert (seen.batch_id, seen.spec.labels, seen.spec.expire_time_us) == (job.batch_id, job.labels, job.expire_us)
         assert (status.next_attempt_time_us is not None) == (job.state in (State.SCHEDULED, State.RETRYING))
 
-    @rule()
-    def count(self) -> None:
-        """Numbers and lanes."""
+    def _count(self) -> None:
         counts = self.run(self.rig.store.counts())
         states = [job.state for job in self.model.jobs.values()]
         assert counts.by_state == {state: states.count(state) for state in set(states)}
@@ -651,7 +672,7 @@ assert DAY_US
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(
     max_examples=40 * int(os.environ.get("SCALE") or 1),
-    stateful_step_count=50,
+    stateful_step_count=60,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

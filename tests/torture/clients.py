@@ -265,6 +265,7 @@ class Watcher:
     lineage: str
     types: Sequence[str] = ()
     cut_chance: float = 0.02
+    bookmark_seconds: int = 1
     cursor: int | None = None
     epoch: str = ""
     moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -288,7 +289,7 @@ class Watcher:
 
     async def _watch(self) -> None:
         request = job_service_pb2.WatchJobsRequest(
-            filter=job_pb2.JobFilter(types=self.types), bookmark_interval=Duration(seconds=1)
+            filter=job_pb2.JobFilter(types=self.types), bookmark_interval=Duration(seconds=self.bookmark_seconds)
         )
         if self.cursor is not None:
             request.after.epoch, request.after.revision = self.epoch, self.cursor

@@ -94,7 +94,7 @@ class Inputs:
             return b""
 
     def _fill(self, message: Any, descriptor: Descriptor, depth: int) -> None:
-        density = self._chance.choice([0.2, 0.5, 0.9]) / (depth + 1)
+        density = self._chance.choice([0.15, 0.3, 0.9]) / (depth + 1)
         for field in descriptor.fields:
             if self._chance.random() < density:
                 self._set(message, field, depth)

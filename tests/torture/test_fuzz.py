@@ -17,6 +17,7 @@ from typing import Any, Final
 import apsw
 import grpc
 import pytest
+import pytest_asyncio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -44,8 +45,8 @@ METHODS: Final = {method.full_name: method for service in SERVICES for method in
 OURS: Final = "jobwire."
 ANY_RPC: Final = frozenset({"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"})
 """Beside what the comment of the RPC names: bytes that are no message, and requests that are too big."""
-PATIENT: Final = frozenset({"jobwire.v1.JobService.GetJob"})
-"""A long poll may well outlast our own deadline."""
+PATIENT: Final = frozenset(f"jobwire.v1.JobService.{name}" for name in ("GetJob", "WatchJob", "WatchJobs"))
+"""They wait for what may not come: our own deadline may end them."""
 TRAILER_BYTES: Final = 4096
 CODES: Final = frozenset(code.name for code in grpc.StatusCode)
 
@@ -57,8 +58,10 @@ def documented(method: MethodDescriptor) -> frozenset[str]:
     source = (REPOSITORY / "protos" / method.containing_service.file.name).read_text(encoding="utf-8")
     comment = re.search(rf"((?:^  //.*\n)+)^  rpc {method.name}\(", source, re.MULTILINE)
     assert comment is not None, method.full_name
+    referred = re.search(r"those\s+(?://\s+)?of\s+(?://\s+)?(\w+)", comment[1])
+    others = documented(method.containing_service.methods_by_name[referred[1]]) if referred else frozenset()
     patient = {"DEADLINE_EXCEEDED"} if method.full_name in PATIENT else set()
-    return ANY_RPC | patient | (CODES & set(re.findall(r"[A-Z_]{5,}", comment[1])))
+    return ANY_RPC | others | patient | (CODES & set(re.findall(r"[A-Z_]{5,}", comment[1])))
 
 
 def reasons() -> frozenset[str]:
@@ -96,7 +99,7 @@ class Target:
             connection.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture
 async def target(tmp_path: Path) -> AsyncIterator[Target]:
     database = tmp_path / "jobs.db"
     arguments = ["serve", "--listen", "127.0.0.1:0", "--db", str(database), "--grace", "1s", "--log-level", "warning"]

@@ -11,10 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.clock import ManualClock
-
 from jobwire.app import App
 from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
+from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
 
 PATIENCE_SECONDS = 20.0

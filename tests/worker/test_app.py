@@ -76,8 +76,8 @@ def test_a_runner_that_cannot_run_the_function_is_refused(runner: str) -> None:
         ("jobs", "MODULE:APP"),
         ("no_such_module:app", "no module 'no_such_module'"),
         ("tests.worker.no_such_module:app", "no module"),
-        ("tests.worker.child_jobs:application", "no App called 'application'"),
-        ("tests.worker.child_jobs:os", "no App called 'os'"),
+        ("tests.worker.child_jobs:application", "nothing called 'application'"),
+        ("tests.worker.child_jobs:os", "not an App"),
     ],
 )
 def test_an_app_that_is_not_there_is_refused_with_a_sentence(path: str, text: str) -> None:

@@ -15,12 +15,11 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.helpers.clock import ManualClock
 
 from jobwire.payload import Payload
-from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
-from jobwire.worker.slots import Patience
+from jobwire.worker.runtime import WorkerRuntime
 from jobwire.worker.transport import Failure, Outcome, Release, Stopped, Success
+from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
 from tests.worker.child_jobs import app
 from tests.worker.support import Notes, Worker, settled, until, working
@@ -243,10 +242,15 @@ async def test_progress_of_a_child_is_passed_on(notes: Notes) -> None:
 
 
 async def test_a_drain_stops_children_and_gives_their_jobs_back(notes: Notes) -> None:
-    settings = RuntimeSettings(patience=Patience(stop_seconds=0.1, drain_seconds=0.1))
-    async with children(slots=3, settings=settings) as worker:
+    clock = ManualClock()
+    async with children(slots=3, clock=clock) as worker:
         started = [await begun(worker, notes, kind) for kind in ("sleep", "stubborn", "check")]
-        await worker.runtime.drain(0)
+        drain = asyncio.create_task(worker.runtime.drain(5))
+        await settled()
+        clock.advance(5.1)
+        await until(lambda: len(worker.server.outcomes) == 2)
+        clock.advance(0.6)  # the stubborn one is killed
+        await drain
         assert {token: worker.server.outcomes[token] for token, _ in started} == dict.fromkeys(
             [token for token, _ in started], Release()
         )

@@ -6,11 +6,11 @@ import asyncio
 import threading
 
 import pytest
-from tests.helpers.clock import ManualClock
 
 from jobwire.app import App, current_job
 from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
 from jobwire.worker.transport import AckCode, Failure, OutcomeReport, Success
+from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
 from tests.worker.support import Gate, settled, until, working
 

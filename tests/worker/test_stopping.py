@@ -6,12 +6,12 @@ import asyncio
 import threading
 
 import pytest
-from tests.helpers.clock import ManualClock
 
 from jobwire.app import App, Cancelled, JobContext, LeaseLost
 from jobwire.worker.runtime import RuntimeSettings
 from jobwire.worker.slots import Patience
 from jobwire.worker.transport import Failure, Release, Stopped, Success
+from tests.helpers.clock import ManualClock
 from tests.worker.support import Gate, Worker, settled, until, working
 
 pytestmark = pytest.mark.asyncio

@@ -67,6 +67,8 @@ class Follower:
         )
         self._newest: dict[str, int] = {}  # only of jobs named by id, at most 1,000
         self._in_snapshot = request.send_initial_state
+        if request.include_progress:
+            request.bookmark_interval.seconds = 1  # the server sends progress once in each of these, and 15 s is slow
         self._is_draining = False
         self._was_cut = False
 

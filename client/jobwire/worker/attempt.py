@@ -22,9 +22,9 @@ class Cause(IntEnum):
 
 
 class Attempt:
-    """What runtime and handler share. The runtime writes all but `progress`, which the handler writes."""
+    """What runtime and handler share. The handler writes `progress` and `obeying`, the runtime all else."""
 
-    __slots__ = ("assignment", "cause", "deadline", "on_progress", "progress", "reason")
+    __slots__ = ("assignment", "cause", "deadline", "obeying", "on_progress", "progress", "reason")
 
     def __init__(self, assignment: Assignment, on_progress: Callable[[Attempt], None] | None = None) -> None:
         self.assignment = assignment
@@ -34,6 +34,8 @@ class Attempt:
         """Monotonic end of the attempt; None = no bound, or not started yet."""
         self.cause: Cause | None = None
         self.reason = ""
+        self.obeying = False
+        """The handler has heard that it must stop, and cleans up."""
         self.progress: tuple[float, str | None] | None = None
         """Newest progress that was not sent yet: percent and message."""
 

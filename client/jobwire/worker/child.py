@@ -20,12 +20,12 @@ from contextvars import Context
 from types import FrameType
 from typing import Any, BinaryIO, NoReturn
 
-from jobwire.app import load_app
 from jobwire.worker.attempt import Attempt, Cause
 from jobwire.worker.clock import Clock, SystemClock
 from jobwire.worker.frames import Frame, FrameBroken, assignment_of, outcome_frame, read_frame, write_frame
 from jobwire.worker.handler import Handler
 from jobwire.worker.invoke import failure_of, invoke, invoke_async, outcome_of_error
+from jobwire.worker.loading import find
 from jobwire.worker.run import Run
 from jobwire.worker.steering import Cancelled
 from jobwire.worker.transport import Failure, Outcome
@@ -61,7 +61,7 @@ class Child:
         threading.Thread(target=self._listen, name="jobwire-child-listener", daemon=True).start()
         sys.path[:] = init.header["import_path"]
         try:
-            self._handlers = load_app(init.header["app"]).handlers
+            self._handlers = find(init.header["app"]).handlers
         except BaseException as error:  # noqa: BLE001 (whatever importing an application raises, the worker is told)
             fault = failure_of(error)
             self._say(
@@ -116,8 +116,9 @@ class Child:
         run = self._run
         if run is None:
             os._exit(0)
-        # An async handler is cancelled by the order that comes with the signal; twice would disturb its cleaning up.
-        if self._interruptible and not run.handler.is_async:
+        # Who has heard it already is cleaning up, and must not be disturbed: async handlers are cancelled by the order
+        # that comes with the signal, plain ones may have seen it in `check`.
+        if self._interruptible and not run.handler.is_async and not run.obeying:
             run.cause = run.cause or Cause.DRAIN
             self._interruptible = False
             raise Cancelled(run.reason)

@@ -90,13 +90,11 @@ class JobContext:
 
     def check(self) -> None:
         """Call this at safe points. Raises Cancelled when the handler should stop, LeaseLost when it is too late."""
-        match self._attempt.cause:
-            case None:
-                return
-            case Cause.LOST:
-                raise LeaseLost(self._attempt.reason)
-            case _:
-                raise Cancelled(self._attempt.reason)
+        cause = self._attempt.cause
+        if cause is None:
+            return
+        self._attempt.obeying = True
+        raise LeaseLost(self._attempt.reason) if cause is Cause.LOST else Cancelled(self._attempt.reason)
 
     def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
         """Tell how far the job is: `progress(40)` is a percentage, `progress(3, total=8)` makes one.

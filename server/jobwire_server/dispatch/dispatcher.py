@@ -145,8 +145,8 @@ class Dispatcher:
                 self._lanes.mark(served)
                 self._wake.set()
         if notice.cancelled:
-            if self._asking:
-                # It may be among the leases that are on their way to us.
+            if self._asking and len(self._early) < self.settings.batch_jobs:
+                # They may be among the leases on their way to us. Beyond the bound, the next heartbeat finds them.
                 self._early.update(notice.cancelled)
             for session in self._sessions:
                 self._suspect(session, notice.cancelled)

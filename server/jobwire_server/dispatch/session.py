@@ -89,6 +89,7 @@ class WorkerSession:
         self._on_progress = on_progress
         self._window = 0
         self._reserved = 0
+        self._returning = 0
         self._closed = False
 
     # --- the worker's verbs -------------------------------------------------------------------------------------
@@ -100,8 +101,18 @@ class WorkerSession:
 
     async def report(self, reports: Sequence[Report]) -> Sequence[ReportAnswer]:
         """Record how runs ended, durably. Their credits come back with the answer. Raises what the store raises;
-        nothing is known of the reports then, and they may be sent again."""
-        answers = await self._store.report(reports)
+        nothing is known of the reports then, and they may be sent again.
+
+        Leases for these credits are asked for at once, so that both may share a commit: the store applies outcomes
+        before leases, and answers in that order. A lease that comes without its credit is given back.
+        """
+        returning = sum((report.key, report.fence) in self.runs for report in reports)
+        self._returning += returning
+        self._events.room_made()
+        try:
+            answers = await self._store.report(reports)
+        finally:
+            self._returning -= returning
         for report in reports:
             self.runs.pop((report.key, report.fence), None)
         self._events.room_made()
@@ -130,8 +141,8 @@ class WorkerSession:
 
     @property
     def room(self) -> int:
-        """Credits that are free, less those for which leases are on their way."""
-        return self._window - len(self.runs) - self._reserved
+        """Credits that are free or about to be, less those for which leases are on their way."""
+        return self._window - len(self.runs) + self._returning - self._reserved
 
     def reserve(self, credits_: int) -> None:
         """Set credits apart for a lease request (negative: give them back)."""

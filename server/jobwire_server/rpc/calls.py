@@ -177,6 +177,9 @@ class Calls:
             _end(context, error.refusal)
         except DecodeError:
             _end(context, refusal_of(UNDECODABLE))
+        except grpc.aio.InternalError as error:
+            # A write to a caller who has just gone: nobody is left to be told, and nothing is wrong with us.
+            self._log.debug("rpc.caller_gone", method=name, error=str(error))
         except Exception as error:  # noqa: BLE001 - the last line of defence, as for unary calls
             _end(context, self._internal(name, error))
 

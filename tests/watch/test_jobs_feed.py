@@ -1,0 +1,512 @@
+"""The watch of many jobs, one promise at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from jobwire_server.domain.errors import (
+    Draining,
+    JobwireError,
+    RevisionCompacted,
+    RevisionInFuture,
+    StoreEpochChanged,
+    StreamAge,
+)
+from jobwire_server.domain.job import DEFAULT_TENANT, State
+from jobwire_server.store.base import EventKind, JobFilter, Position, Store
+from jobwire_server.watch.feed import MAX_PENDING
+from jobwire_server.watch.hub import ProgressNote
+from jobwire_server.watch.requests import Batch, Cursor, Detail
+from tests.helpers.clock import ManualClock
+from tests.helpers.factories import new_job
+from tests.watch.world import World, jobs_watch, revisions, write_at_random
+
+pytestmark = pytest.mark.asyncio
+
+
+async def take(batches: AsyncGenerator[Batch, None], count: int) -> list[Batch]:
+    return [await anext(batches) for _ in range(count)]
+
+
+async def next_with_events(batches: AsyncGenerator[Batch, None]) -> Batch:
+    while True:
+        batch = await anext(batches)
+        if batch.entries:
+            return batch
+
+
+# --- opening ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_batch_comes_at_once_with_the_cursor() -> None:
+    async with World() as world, aclosing(world.watch()) as batches:
+        await world.stores.add()
+        first = await anext(batches)
+
+        assert first.entries == ()
+        assert first.cursor == await world.cursor()
+
+
+async def test_a_watch_from_now_shows_only_what_follows() -> None:
+    async with World() as world, aclosing(world.watch()) as batches:
+        await world.stores.add()
+        await anext(batches)
+        job_id = await world.stores.add()
+
+        [entry] = (await next_with_events(batches)).entries
+        assert (entry.event.job_id, entry.event.kind) == (job_id, EventKind.CREATED)
+
+
+@pytest.mark.parametrize(
+    ("after", "error"),
+    [
+        (Cursor("another-store", 0), StoreEpochChanged),
+        (Cursor("", 99), RevisionInFuture),
+        (Cursor("", 1), RevisionCompacted),
+    ],
+)
+async def test_a_cursor_that_cannot_be_used_is_refused(after: Cursor, error: type[JobwireError]) -> None:
+    async with World(around=CompactedTo(3)) as world:
+        for _ in range(5):
+            await world.stores.add()
+        position = await world.store.position()
+        after = after if after.epoch else Cursor(position.epoch, after.revision)
+
+        with pytest.raises(error) as caught:
+            await anext(world.watch(after=after))
+
+        assert caught.value.facts["current_revision"] == str(position.revision)
+        assert caught.value.facts["epoch"] == position.epoch
+
+
+async def test_the_newest_revision_is_a_valid_cursor() -> None:
+    async with World() as world:
+        await world.stores.add()
+        cursor = await world.cursor()
+
+        async with aclosing(world.watch(after=cursor)) as batches:
+            assert (await anext(batches)).cursor == cursor
+
+
+class CompactedTo:
+    """Makes a store that says its log begins after a revision."""
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+
+    def __call__(self, inner: Store) -> Store:
+        self._inner = inner
+        return self  # type: ignore[return-value]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    async def position(self) -> Position:
+        return (await self._inner.position())._replace(compacted=self.revision)
+
+
+async def test_a_running_watch_that_falls_below_the_floor_is_told_so() -> None:
+    compacted = CompactedTo(0)
+    async with World(around=compacted) as world:
+        job_id = await world.stores.add()
+        start = await world.cursor()
+        async with aclosing(world.watch(after=start, job_ids=(job_id,))) as batches:
+            await anext(batches)
+            await world.store.cancel(DEFAULT_TENANT, job_id)
+            for feed in tuple(world.hub._desk.watchers):
+                feed.lost()  # type: ignore[attr-defined]
+            compacted.revision = 100
+            world.hub._tail._ring.restart(100)
+
+            with pytest.raises(RevisionCompacted):
+                await next_with_events(batches)
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_watcher_of_a_state_sees_jobs_come_and_leave() -> None:
+    async with World() as world:
+        wanted = JobFilter(states=(State.PROCESSING,))
+        async with aclosing(world.watch(filter=wanted)) as batches:
+            await anext(batches)
+            job_id = await world.stores.job_in(State.COMPLETED)
+
+            seen = [entry.event for entry in (await next_with_events(batches)).entries]
+            while len(seen) < 2:
+                seen += [entry.event for entry in (await next_with_events(batches)).entries]
+
+        assert [(e.job_id, e.previous_state, e.state) for e in seen] == [
+            (job_id, State.PENDING, State.PROCESSING),
+            (job_id, State.PROCESSING, State.COMPLETED),
+        ]
+
+
+async def test_a_removed_job_is_the_last_event() -> None:
+    async with World() as world:
+        job_id = await world.stores.job_in(State.CANCELLED)
+        async with aclosing(world.watch(job_ids=(job_id,))) as batches:
+            await anext(batches)
+            await world.store.delete(DEFAULT_TENANT, job_id)
+
+            [entry] = (await next_with_events(batches)).entries
+            assert entry.event.kind is EventKind.DELETED
+
+
+async def test_other_tenants_are_never_seen() -> None:
+    async with World() as world, aclosing(world.watch()) as batches:
+        await anext(batches)
+        await world.stores.add(tenant="somebody-else")
+        ours = await world.stores.add()
+
+        assert [e.event.job_id for e in (await next_with_events(batches)).entries] == [ours]
+
+
+async def test_a_slow_watcher_keeps_nothing_and_misses_nothing() -> None:
+    """Beyond the bound it leaves the index, and reads the log by itself when it comes back."""
+    async with World() as world, aclosing(world.watch()) as batches:
+        start = (await anext(batches)).cursor
+        waiting = asyncio.create_task(_take_until(batches, await world.cursor()))
+        await asyncio.sleep(0)
+        await waiting
+        [feed] = world.hub._desk.watchers
+        for _ in range(3):
+            await world.stores.submit(*[new_job() for _ in range(MAX_PENDING)])
+        end = await world.cursor()
+        while world.hub._tail.revision < end.revision:
+            await world.store.position()
+
+        assert len(feed._pending) <= MAX_PENDING  # type: ignore[attr-defined]
+        assert not feed._live  # type: ignore[attr-defined]
+        seen = await _take_until(batches, end)
+
+        assert revisions(seen) == list(range(start.revision + 1, end.revision + 1))
+
+
+async def _take_until(batches: AsyncGenerator[Batch, None], cursor: Cursor) -> list[Batch]:
+    seen: list[Batch] = []
+    while not seen or seen[-1].cursor.revision < cursor.revision:
+        try:
+            seen.append(await asyncio.wait_for(anext(batches), 0.5) if not cursor.revision else await anext(batches))
+        except TimeoutError:
+            return seen
+    return seen
+
+
+async def test_bookmarks_come_when_nothing_else_does_and_carry_the_cursor_on() -> None:
+    clock = ManualClock()
+    async with World(clock=clock) as world:
+        wanted = JobFilter(queues=("quiet",))
+        async with aclosing(world.watch(filter=wanted, bookmark_seconds=15.0)) as batches:
+            first = await anext(batches)
+            waiting = asyncio.create_task(anext(batches))
+            await _turn(clock, waiting, seconds=1)
+            await world.stores.add()
+            await _until_tail(world, clock)
+            assert not waiting.done()
+
+            await _turn(clock, waiting, seconds=15)
+
+            bookmark = await waiting
+            assert bookmark.entries == ()
+            assert bookmark.cursor.revision == first.cursor.revision + 1
+
+
+async def _until_tail(world: World, clock: ManualClock) -> None:
+    end = await world.cursor()
+    while world.hub._tail.revision < end.revision:
+        clock.advance(0.01)
+        await world.store.position()
+
+
+async def _turn(clock: ManualClock, task: asyncio.Future[Batch], seconds: float) -> None:
+    """Let time pass in small steps, and whoever is woken by it run."""
+    for _ in range(round(seconds / 0.25)):
+        clock.advance(0.25)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+async def test_conflation_keeps_the_newest_event_of_each_job() -> None:
+    async with World() as world:
+        start = await world.cursor()
+        first, second = await world.stores.job_in(State.COMPLETED), await world.stores.job_in(State.FAILED)
+
+        async with aclosing(world.watch(after=start, conflate=True)) as batches:
+            events = [entry.event for entry in (await next_with_events(batches)).entries]
+
+        assert [(event.job_id, event.state) for event in events] == [
+            (first, State.COMPLETED),
+            (second, State.FAILED),
+        ]
+
+
+async def test_jobs_themselves_come_along_when_asked_for() -> None:
+    async with World() as world:
+        start = await world.cursor()
+        job_id = await world.stores.job_in(State.COMPLETED)
+        gone = await world.stores.job_in(State.CANCELLED)
+        await world.store.delete(DEFAULT_TENANT, gone)
+
+        for detail in (Detail.BASIC, Detail.FULL):
+            jobs = {}
+            async with aclosing(world.watch(after=start, detail=detail)) as batches:
+                end = await world.cursor()
+                for batch in await _take_until(batches, end):
+                    jobs.update(batch.jobs)
+
+            assert set(jobs) == {job_id}
+            assert (jobs[job_id].status.result is not None) == (detail is Detail.FULL)
+
+
+# --- initial state ------------------------------------------------------------------------------------------------
+
+
+async def test_the_initial_state_of_nothing_is_complete_at_once() -> None:
+    async with World() as world, aclosing(world.watch(send_initial_state=True)) as batches:
+        first = await anext(batches)
+
+        assert first.initial_state_complete
+        assert first.cursor == await world.cursor()
+
+
+async def test_the_initial_state_comes_first_and_then_what_follows() -> None:
+    async with World() as world:
+        ids = [await world.stores.job_in(state) for state in (State.PENDING, State.COMPLETED, State.FAILED)]
+        async with aclosing(world.watch(send_initial_state=True)) as batches:
+            page, complete = await take(batches, 2)
+            later = await world.stores.add()
+            events = (await next_with_events(batches)).entries
+
+        assert {job.job_id for job in page.snapshots} == set(ids)
+        assert (page.initial_state_complete, complete.initial_state_complete) == (False, True)
+        assert [entry.event.job_id for entry in events] == [later]
+
+
+async def test_the_initial_state_of_named_jobs_leaves_out_those_that_do_not_exist() -> None:
+    async with World() as world:
+        job_id = await world.stores.add()
+        await world.stores.add()
+        watch = world.watch(send_initial_state=True, job_ids=(job_id, "nobody"))
+        async with aclosing(watch) as batches:
+            page = await anext(batches)
+
+        assert [job.job_id for job in page.snapshots] == [job_id]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_changes_while_the_initial_state_is_sent_is_neither_lost_nor_told_twice(seed: int) -> None:
+    """Folded together, snapshots and events give the same picture as the store, at the marker and at the end."""
+    chance = random.Random(seed)
+    async with World() as world:
+        await write_at_random(world, chance, 60)
+        picture: dict[str, tuple[int, State]] = {}
+        seen: set[int] = set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(write_at_random(world, chance, 60))
+            async with aclosing(world.watch(send_initial_state=True, bookmark_seconds=0.05)) as batches:
+                async for batch in batches:
+                    _fold(picture, seen, batch)
+                    if batch.initial_state_complete:
+                        break
+                    await asyncio.sleep(0)
+        at_marker = batch.cursor
+        log = await world.log()
+        states: dict[str, tuple[int, State]] = {}
+        for event in log:
+            if event.revision <= at_marker.revision:
+                states[event.job_id] = (event.revision, event.state)
+                if event.kind is EventKind.DELETED:
+                    del states[event.job_id]
+
+        assert picture == states
+
+
+def _fold(picture: dict[str, tuple[int, State]], seen: set[int], batch: Batch) -> None:
+    for job in batch.snapshots:
+        assert job.job_id not in picture
+        assert job.status.revision not in seen
+        seen.add(job.status.revision)
+        picture[job.job_id] = (job.status.revision, job.status.state)
+    for entry in batch.entries:
+        assert entry.revision not in seen
+        seen.add(entry.revision)
+        picture[entry.event.job_id] = (entry.revision, entry.event.state)
+        if entry.event.kind is EventKind.DELETED:
+            picture.pop(entry.event.job_id)
+
+
+# --- endings ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_watch_of_jobs_that_have_all_ended_ends_at_once() -> None:
+    async with World() as world:
+        ids = (await world.stores.job_in(State.COMPLETED), await world.stores.job_in(State.EXPIRED), "nobody")
+
+        seen = [batch async for batch in world.watch(job_ids=ids, until_all_terminal=True)]
+
+        assert revisions(seen) == []
+        assert len(seen) == 1
+
+
+async def test_a_watch_until_all_are_terminal_ends_after_the_last_one() -> None:
+    async with World() as world:
+        first, second = await world.stores.add(), await world.stores.add()
+        watch = world.watch(job_ids=(first, second), until_all_terminal=True, send_initial_state=True)
+        seen: list[Batch] = []
+        async with aclosing(watch) as batches:
+            seen += await take(batches, 2)
+            await world.store.cancel(DEFAULT_TENANT, first)
+            await world.store.retry(DEFAULT_TENANT, first)
+            await world.store.cancel(DEFAULT_TENANT, second)
+            await world.store.cancel(DEFAULT_TENANT, first)
+            seen += [batch async for batch in batches]
+
+        last = [(entry.event.job_id, entry.event.state) for batch in seen for entry in batch.entries][-1]
+        assert last == (first, State.CANCELLED)
+
+
+async def test_a_removed_job_counts_as_ended() -> None:
+    async with World() as world:
+        job_id = await world.stores.job_in(State.CANCELLED)
+        await world.store.retry(DEFAULT_TENANT, job_id)
+        async with aclosing(world.watch(job_ids=(job_id,), until_all_terminal=True, conflate=True)) as batches:
+            await anext(batches)
+            await world.store.cancel(DEFAULT_TENANT, job_id)
+            await world.store.delete(DEFAULT_TENANT, job_id)
+
+            rest = [batch async for batch in batches]
+
+        assert rest
+
+
+async def test_a_resumed_watch_until_all_are_terminal_first_tells_what_was_missed() -> None:
+    async with World() as world:
+        start = await world.cursor()
+        job_id = await world.stores.job_in(State.COMPLETED)
+
+        watch = world.watch(after=start, job_ids=(job_id,), until_all_terminal=True)
+        seen = [batch async for batch in watch]
+
+        states = [entry.event.state for batch in seen for entry in batch.entries]
+        assert states == [State.PENDING, State.PROCESSING, State.COMPLETED]
+
+
+@pytest.mark.parametrize("reason", [Draining("bye"), StreamAge("old")])
+async def test_a_watch_that_is_told_to_end_says_so_and_leaves_a_good_cursor(reason: Draining | StreamAge) -> None:
+    async with World() as world:
+        feed = world.hub.watch_jobs(jobs_watch())
+        batches = feed.batches()
+        await anext(batches)
+        job_id = await world.stores.add()
+        feed.end(reason)
+
+        last = await anext(batches)
+        with pytest.raises(type(reason)):
+            await anext(batches)
+
+        assert last.draining
+        seen = [entry.event.job_id for entry in last.entries]
+        async with aclosing(world.watch(after=last.cursor, bookmark_seconds=0.05)) as resumed:
+            while job_id not in seen:
+                seen += [entry.event.job_id for entry in (await anext(resumed)).entries]
+        assert seen == [job_id]
+
+
+async def test_a_watch_that_begins_while_the_hub_drains_ends_at_once() -> None:
+    async with World() as world:
+        world.hub.drain(Draining("bye"))
+        batches = world.watch()
+
+        seen = await take(batches, 2)
+        with pytest.raises(Draining):
+            await anext(batches)
+
+        assert seen[-1].draining
+
+
+async def test_a_watcher_that_leaves_leaves_nothing_behind() -> None:
+    async with World() as world:
+        for watch in (jobs_watch(), jobs_watch(job_ids=("a", "b"), include_progress=True)):
+            async with aclosing(world.hub.watch_jobs(watch).batches()) as batches:
+                await anext(batches)
+                await world.stores.add()
+                waiting = asyncio.create_task(_ignore(batches))
+                await asyncio.sleep(0)
+                waiting.cancel()
+                await asyncio.wait([waiting])
+
+        desk, index = world.hub._desk, world.hub._index
+        assert not desk.watchers
+        assert not desk.anybody.is_set()
+        assert not (index._by_id or index._interests or index._buckets or index._noting)
+
+
+async def _ignore(batches: AsyncGenerator[Batch, None]) -> None:
+    async for _ in batches:
+        pass
+
+
+# --- progress -----------------------------------------------------------------------------------------------------
+
+
+def note(job_id: str, percent: float) -> ProgressNote:
+    return ProgressNote(DEFAULT_TENANT, 1, job_id, "default", "work", 1, percent, "")
+
+
+async def test_progress_is_told_once_per_interval_as_it_is_then() -> None:
+    clock = ManualClock()
+    async with World(clock=clock) as world:
+        job_id = await world.stores.add()
+        lease = await world.stores.lease_one()
+        watch = world.watch(include_progress=True, bookmark_seconds=1.0)
+        async with aclosing(watch) as batches:
+            await anext(batches)
+            waiting = asyncio.ensure_future(anext(batches))
+            await _turn(clock, waiting, 0.25)
+            await world.stores.extend(lease, progress_percent=10.0)
+            world.hub.progress(note(job_id, 10.0))
+            first = await waiting
+            waiting = asyncio.ensure_future(anext(batches))
+            for percent in (20.0, 30.0, 40.0):
+                await world.stores.extend(lease, progress_percent=percent)
+                world.hub.progress(note(job_id, percent))
+            await _turn(clock, waiting, 0.5)
+            assert not waiting.done()
+            for _ in range(20):
+                await _turn(clock, waiting, 0.25)
+                await world.store.position()
+                if waiting.done():
+                    break
+            second = await waiting
+
+    assert [job.status.progress_percent for job in first.progress] == [10.0]
+    assert [job.status.progress_percent for job in second.progress] == [40.0]
+
+
+async def test_progress_reaches_only_those_who_asked_and_whose_filter_fits() -> None:
+    async with World() as world:
+        batch_id = "group-9"
+        await world.stores.submit(new_job(job_id="mine"), atomic=True, batch_id=batch_id)
+        other = await world.stores.add()
+        await world.stores.lease(2)
+        wishes = [
+            jobs_watch(filter=JobFilter(batch_id=batch_id), include_progress=True, bookmark_seconds=0.05),
+            jobs_watch(filter=JobFilter(queues=("mail",)), include_progress=True, bookmark_seconds=0.05),
+            jobs_watch(bookmark_seconds=0.05),
+        ]
+        told: list[list[str]] = []
+        for wish in wishes:
+            async with aclosing(world.hub.watch_jobs(wish).batches()) as batches:
+                await take(batches, 2)
+                world.hub.progress(note(other, 1.0))
+                world.hub.progress(note("mine", 1.0))
+                seen = await take(batches, 3)
+            told.append([job.job_id for batch in seen for job in batch.progress])
+
+    assert told == [["mine"], [], []]

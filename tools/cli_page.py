@@ -52,7 +52,7 @@ strings), and every field is there: `null` where it is not set.
 | the same with several ids | `{"jobs": [Job, ...]}` |
 | `job list` | `{"jobs": [...], "next_page_token": ..., "cursor": ...}`, over all pages that were read |
 | `submit --from-jsonl` | `{"results": [SubmitResult, ...]}`, one for each line |
-| `watch`, `job events` | `{"events": [JobEvent, ...]}`, closed on every way out, Ctrl+C included |
+| `watch`, `job events` | `{"events": [JobEvent, ...]}`, closed on every way out, Ctrl+C and SIGTERM included |
 | `job result` | a `Payload` |
 | `job delete` | `{"deleted": [id, ...]}` |
 | `version` | `{"client": {...}, "server": ServerInfo or null}` |
@@ -79,6 +79,7 @@ _EXIT_CODES: Final = {
     ExitCode.INCOMPATIBLE: "Client and server are too far apart in version (UNIMPLEMENTED).",
     ExitCode.INTERRUPTED: "Ctrl+C. The jobs go on.",
     ExitCode.PIPE_CLOSED: "The reader of stdout went away (`| head`).",
+    ExitCode.TERMINATED: "SIGTERM. The jobs go on.",
 }
 
 _ERRORS: Final = """\

@@ -92,13 +92,12 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
             self._log.append(event)
             self._changed.notify_all()
 
-    def tell_progress(self, job_id: str, percent: float, message: str, *, seconds: float = 0.0) -> None:
+    def tell_progress(self, job_id: str, percent: float, message: str) -> None:
         """Log a progress event (the script keeps them, the real server does not)."""
         with self._changed:
             status = self.jobs[job_id].status
             status.progress_percent, status.progress_message = percent, message
             event = pb.JobEvent(event_type=pb.JOB_EVENT_TYPE_PROGRESS, job_id=job_id, status=status)
-            event.event_time.seconds = START_SECONDS + int(seconds)
             self._log.append(event)
             self._changed.notify_all()
 
@@ -130,7 +129,7 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
             case "flaky":
                 error = job_pb2.JobError(type="ValueError", message="no\nluck", retryable=True)
                 self.step(job_id, "PROCESSING", seconds=0.25, attempt=1, worker_id="w-1")
-                self.tell_progress(job_id, 41.0, "rendered 410/1000", seconds=1)
+                self.tell_progress(job_id, 41.0, "rendered 410/1000")
                 if self.hold_after_progress:
                     threading.Timer(1.0, self._second_attempt, (job_id, error)).start()
                 else:

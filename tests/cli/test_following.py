@@ -118,7 +118,19 @@ def test_a_watch_by_filter_ends_at_its_timeout_only(jobwire: Jobwire, service: S
     later.join()
 
     assert ran.exit_code == 5
+    assert ran.stderr == "error[WAIT_TIMEOUT] the 0.6 s of --timeout are over\n"
     assert [line.split()[2] for line in ran.stdout.splitlines()] == ["PENDING", "PROCESSING", "COMPLETED"]
+
+
+def test_progress_has_the_time_at_which_it_was_heard(jobwire: Jobwire, service: Service) -> None:
+    jobwire("submit stuck --job-id mine")
+    service.tell_progress("mine", 41.0, "rendered 410/1000")
+
+    ran = jobwire("watch mine --since 0 --until progress>=40")
+
+    *_, line = ran.stdout.splitlines()
+    assert "progress=41" in line
+    assert not line.startswith("1970")
 
 
 def jobwire_submit(service: Service) -> None:

@@ -119,7 +119,10 @@ def wait_for_line(stream: IO[str], word: str) -> None:
     raise AssertionError(f"the stream ended without {word}")
 
 
-def test_a_json_document_is_closed_on_ctrl_c(server: ScriptedServer, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_json_document_is_closed_when_a_signal_ends_the_command(
+    server: ScriptedServer, environ: dict[str, str], number: signal.Signals, exit_code: int
+) -> None:
     running = subprocess.Popen(
         [PROGRAM, "watch", "-o", "json", "--since", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ,
         text=True,
@@ -127,12 +130,12 @@ def test_a_json_document_is_closed_on_ctrl_c(server: ScriptedServer, environ: di
     subprocess.run([PROGRAM, "submit", "hello", "-q"], env=environ, check=True, stdout=subprocess.DEVNULL)
     assert running.stdout is not None
     first = running.stdout.readline() + running.stdout.readline()
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
 
     document = first + running.stdout.read()
     running.stdout.close()
     errors_of(running)
-    assert running.returncode == 130
+    assert running.returncode == exit_code
     assert json.loads(document)["events"][0]["job_id"] == "job-1"
 
 

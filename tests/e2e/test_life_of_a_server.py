@@ -10,8 +10,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+import trustme
 
-from jobwire.v1 import job_pb2
+from jobwire.v1 import job_pb2, job_service_pb2_grpc
 from tests.e2e.conftest import Client, World
 from tests.helpers.processes import ServerProcess
 
@@ -326,6 +327,33 @@ async def test_no_handler_holds_up_the_end_of_the_server(world: World, type_: st
     async with world.client() as client:
         job = await client.get(job_id)
     assert (job.status.state, job.status.attempt) == (State.JOB_STATE_PENDING, 0)
+
+
+async def test_tls_lets_in_only_clients_that_its_authority_knows(world: World) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    files = {"cert": world.folder / "cert.pem", "key": world.folder / "key.pem", "ca": world.folder / "ca.pem"}
+    identity = authority.issue_cert("localhost")
+    files["cert"].write_bytes(b"".join(blob.bytes() for blob in identity.cert_chain_pems))
+    files["key"].write_bytes(identity.private_key_pem.bytes())
+    files["ca"].write_bytes(authority.cert_pem.bytes())
+    server = await world.start(
+        *("--listen", "localhost:0", "--tls-cert", str(files["cert"]), "--tls-key", str(files["key"])),
+        *("--tls-client-ca", str(files["ca"])),
+    )
+    address = await server.expect_ready()
+
+    async def submit_as(owner: trustme.CA) -> str:
+        mine = owner.issue_cert("client")
+        credentials = grpc.ssl_channel_credentials(
+            files["ca"].read_bytes(), mine.private_key_pem.bytes(), mine.cert_chain_pems[0].bytes()
+        )
+        async with grpc.aio.secure_channel(address, credentials) as channel:
+            return await Client(job_service_pb2_grpc.JobServiceStub(channel)).submit("hello")  # type: ignore[no-untyped-call]
+
+    assert await submit_as(authority)
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await submit_as(stranger)
+    assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_memory_mode_forgets_and_leaves_nothing_behind(world: World, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -518,6 +519,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 1, 1, 3, 10, 15, 120, 86_400, 8 * 86_400, 31 * 86_400]))
     def advance(self, seconds: float) -> None:
         """Let time pass."""
+        self._read_log()
         self.rig.clock.advance(seconds)
         self.model.now_us += round(seconds * SECOND_US)
 
@@ -669,10 +671,11 @@ async def _outcome(verb: Coroutine[Any, Any, object]) -> object:
 
 
 assert DAY_US
-TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine = pytest.mark.timeout(300)(StoreMachine.TestCase)  # a failure takes its time to shrink
 TestStoreMachine.settings = settings(
     max_examples=40 * int(os.environ.get("SCALE") or 1),
     stateful_step_count=60,
     deadline=None,
+    phases=[Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )

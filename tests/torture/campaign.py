@@ -53,6 +53,8 @@ class Campaign:
     """How often the server was killed, and where."""
     address: str = "127.0.0.1:0"
     server: ServerProcess | None = None
+    disk: Path | None = None
+    """Folder of the store, where it is not that of everything else."""
     drained: bool = True
     """Wait for all jobs to end before the end."""
 
@@ -64,7 +66,7 @@ class Campaign:
     @property
     def database(self) -> Path:
         """The store file."""
-        return self.folder / "jobs.db"
+        return (self.disk or self.folder) / "jobs.db"
 
     @property
     def effects(self) -> Path:
@@ -73,7 +75,7 @@ class Campaign:
 
     # --- lives ------------------------------------------------------------------------------------------------------
 
-    def spawn(self, failpoints: str = "") -> ServerProcess:
+    def spawn(self, failpoints: str = "", file_size_limit: int | None = None) -> ServerProcess:
         """Begin a life on the same file and address as the last one."""
         self.server = ServerProcess(
             ["serve", "--listen", self.address, "--db", str(self.database), "--app", "tests.torture.handlers:app",
@@ -81,6 +83,7 @@ class Campaign:
             command=self.command,
             environment={EFFECTS_VARIABLE: str(self.effects), FAILPOINTS_VARIABLE: failpoints},
             log=self.folder / "server.log",
+            file_size_limit=file_size_limit,
         )  # fmt: skip
         return self.server
 
@@ -164,8 +167,13 @@ class Campaign:
         server.send(signal.SIGTERM)
         code = await server.wait(10)
         await self.bury(server, "none (SIGTERM at the end)")
-        self.recorder.close()
         return code
+
+    async def close(self) -> None:
+        """Leave no process and no open file behind."""
+        if self.server is not None:
+            await self.server.destroy()
+        self.recorder.close()
 
     def verdict(self) -> list[Violation]:
         """What the checker, and SQLite itself, have to say."""

@@ -89,8 +89,7 @@ async def test_nothing_acknowledged_is_lost_however_often_the_server_is_killed(
             server = await campaign.start()
         code = await campaign.finish(server)
     finally:
-        if campaign.server is not None:
-            await campaign.server.destroy()
+        await campaign.close()
     tell(campaign.report())
     assert campaign.verdict() == []
     assert code == 0
@@ -115,8 +114,7 @@ async def test_a_store_is_made_whole_however_often_its_making_is_interrupted(
                 await server.wait(0.3)
             assert await campaign.finish(server) == 0
         finally:
-            if campaign.server is not None:
-                await campaign.server.destroy()
+            await campaign.close()
         tell(campaign.report())
         assert campaign.verdict() == []
         assert {*FIRST_START, *EVERY_START} <= set(campaign.windows)
@@ -146,8 +144,7 @@ async def test_no_child_of_a_killed_server_acts_after_its_successor_got_the_job(
             server = await campaign.start()
         await campaign.finish(server)
     finally:
-        if campaign.server is not None:
-            await campaign.server.destroy()
+        await campaign.close()
     tell(campaign.report())
     assert campaign.verdict() == []
     assert outlived == 0

@@ -27,8 +27,7 @@ async def verdict_with(plant: str, window: str, campaign: Campaign) -> list[Viol
             await server.wait(1)
         await campaign.finish(server)
     finally:
-        if campaign.server is not None:
-            await campaign.server.destroy()
+        await campaign.close()
     return campaign.verdict()
 
 

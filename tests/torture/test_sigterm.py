@@ -78,8 +78,7 @@ async def test_a_signalled_server_ends_in_its_grace_and_gives_back_what_it_canno
             server = await campaign.start()
         codes.append(await campaign.finish(server))
     finally:
-        if campaign.server is not None:
-            await campaign.server.destroy()
+        await campaign.close()
     tell(campaign.report())
     assert campaign.verdict() == []
     assert codes == [0] * (signals + 2)
@@ -118,8 +117,7 @@ async def test_a_second_signal_ends_the_server_at_once_and_safely(
             server = await campaign.start()
         await campaign.finish(server)
     finally:
-        if campaign.server is not None:
-            await campaign.server.destroy()
+        await campaign.close()
     tell(campaign.report())
     assert campaign.verdict() == []
     assert set(codes) <= {-signal.SIGTERM, -signal.SIGINT, 0}, "0 = the drain had ended before the second signal"

@@ -20,10 +20,11 @@ from tests.torture.clients import RECONNECT_AT_ONCE, Watcher
 WATCHERS: Final = 1000
 NEVER_READ: Final = 100
 CONNECTIONS: Final = 10
-JOBS: Final = 300
+JOBS: Final = 200
 CAUGHT_UP_SECONDS: Final = 90.0
 WATCHER_BYTES: Final = 64 << 10
 FILTERS: Final = ((), ("async",), ("thread",), ("child", "snoozy"), ("nobody-submits-this",))
+WEIGHTS: Final = (3, 7, 20, 30, 40)
 
 
 @asynccontextmanager
@@ -69,11 +70,14 @@ async def test_a_thousand_watchers_get_everything_though_a_hundred_never_read(
             idle = [await open_and_never_read(channels[n % CONNECTIONS]) for n in range(NEVER_READ)]
             watchers = [
                 Watcher(
-                    campaign.journal(f"healthy-{n}", channels[n % CONNECTIONS]), f"healthy-{n}", chance.choice(FILTERS),
-                    cut_chance=chance.choice([0.0, 0.01, 0.1]), bookmark_seconds=10,
+                    campaign.journal(f"healthy-{n}", channels[n % CONNECTIONS]),
+                    lineage=f"healthy-{n}",
+                    types=chance.choices(FILTERS, WEIGHTS)[0],
+                    cut_chance=chance.choice([0.0, 0.01, 0.1]),
+                    bookmark_seconds=10,
                 )
                 for n in range(WATCHERS - NEVER_READ)
-            ]  # fmt: skip
+            ]
             watching = [tasks.create_task(watcher.run()) for watcher in watchers]
             await standing(watchers)
             opened = resident_bytes(server.pid)
@@ -93,7 +97,7 @@ async def test_a_thousand_watchers_get_everything_though_a_hundred_never_read(
                 call.cancel()
         await campaign.finish(server)
     finally:
-        await server.destroy()
+        await campaign.close()
     tell(campaign.report())
     tell(f"memory: {(opened - before) / WATCHERS / 1024:.0f} KiB a watcher, then {(after - opened) >> 20} MiB more")
     assert campaign.verdict() == []

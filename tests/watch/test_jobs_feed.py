@@ -170,11 +170,11 @@ async def test_other_tenants_are_never_seen() -> None:
 async def test_a_slow_watcher_keeps_nothing_and_misses_nothing() -> None:
     """Beyond the bound it leaves the index, and reads the log by itself when it comes back."""
     async with World() as world, aclosing(world.watch()) as batches:
-        start = (await anext(batches)).cursor
-        waiting = asyncio.create_task(_take_until(batches, await world.cursor()))
-        await asyncio.sleep(0)
-        await waiting
+        await anext(batches)
+        await world.stores.add()
+        start = (await next_with_events(batches)).cursor
         [feed] = world.hub._desk.watchers
+        assert feed._live  # type: ignore[attr-defined]
         for _ in range(3):
             await world.stores.submit(*[new_job() for _ in range(MAX_PENDING)])
         end = await world.cursor()
@@ -189,12 +189,9 @@ async def test_a_slow_watcher_keeps_nothing_and_misses_nothing() -> None:
 
 
 async def _take_until(batches: AsyncGenerator[Batch, None], cursor: Cursor) -> list[Batch]:
-    seen: list[Batch] = []
-    while not seen or seen[-1].cursor.revision < cursor.revision:
-        try:
-            seen.append(await asyncio.wait_for(anext(batches), 0.5) if not cursor.revision else await anext(batches))
-        except TimeoutError:
-            return seen
+    seen = [await anext(batches)]
+    while seen[-1].cursor.revision < cursor.revision:
+        seen.append(await anext(batches))
     return seen
 
 
@@ -213,7 +210,7 @@ async def test_bookmarks_come_when_nothing_else_does_and_carry_the_cursor_on() -
             await _turn(clock, waiting, seconds=15)
 
             bookmark = await waiting
-            assert bookmark.entries == ()
+            assert not bookmark.entries
             assert bookmark.cursor.revision == first.cursor.revision + 1
 
 
@@ -369,6 +366,18 @@ async def test_a_watch_until_all_are_terminal_ends_after_the_last_one() -> None:
 
         last = [(entry.event.job_id, entry.event.state) for batch in seen for entry in batch.entries][-1]
         assert last == (first, State.CANCELLED)
+
+
+async def test_the_initial_state_of_jobs_that_have_ended_is_the_whole_watch() -> None:
+    """It ends with its marker; were it to wait for something to happen, this clock would let it wait for ever."""
+    async with World(clock=ManualClock()) as world:
+        job_id = await world.stores.job_in(State.COMPLETED)
+        watch = world.watch(job_ids=(job_id,), until_all_terminal=True, send_initial_state=True)
+
+        seen = [batch async for batch in watch]
+
+        assert [job.job_id for batch in seen for job in batch.snapshots] == [job_id]
+        assert seen[-1].initial_state_complete
 
 
 async def test_a_removed_job_counts_as_ended() -> None:

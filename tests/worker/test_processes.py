@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import select
 import signal
 import sys
+import termios
+from array import array
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -163,13 +166,37 @@ async def test_a_child_that_dies_abandons_its_job_and_is_replaced(kind: str, pay
         assert decoded(await worker.server.outcome(worker.server.offer("add", b"[1, 2]"))) == 3
 
 
-async def test_a_child_that_died_while_idle_costs_no_job_anything() -> None:
+@pytest.mark.parametrize("when", ["before it got the job", "before it read the job"])
+async def test_a_child_that_died_before_it_began_costs_no_job_anything(when: str) -> None:
     async with children(slots=1) as worker:
         pid = decoded(await worker.server.outcome(worker.server.offer("pid")))
-        os.kill(pid, signal.SIGKILL)
-        other = await worker.server.outcome(worker.server.offer("pid"))
-        assert decoded(other) != pid
+        if when == "before it got the job":
+            os.kill(pid, signal.SIGKILL)
+            await ended(pid)
+            token = worker.server.offer("pid")
+        else:
+            os.kill(pid, signal.SIGSTOP)
+            token = worker.server.offer("pid")
+            await until(lambda: bytes_in_pipes_to(pid) > 0)
+            os.kill(pid, signal.SIGKILL)
+        assert decoded(await worker.server.outcome(token)) != pid
         assert worker.server.abandoned == []
+
+
+def bytes_in_pipes_to(pid: int) -> int:
+    """How much this process has not read yet."""
+    total = 0
+    for number in Path(f"/proc/{pid}/fd").iterdir():
+        if "pipe:" in str(number.readlink()):
+            try:
+                pipe = os.open(number, os.O_RDONLY | os.O_NONBLOCK)
+            except OSError:
+                continue
+            waiting = array("i", [0])
+            fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+            os.close(pipe)
+            total += waiting[0]
+    return total
 
 
 @pytest.mark.parametrize("kind", ["sleep", "sleep_async", "check"])

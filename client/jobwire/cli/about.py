@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata, resources
+from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,9 @@ import click
 from jobwire.cli.faults import CliError
 from jobwire.cli.flags import command
 from jobwire.cli.invocation import Invocation, Output
+from jobwire.cli.versions import installed_version
 
 _SHOWN = ("jobwire", "grpcio", "protobuf")
-
-
-def installed_version(distribution: str) -> str:
-    """Version of an installed distribution, without importing it."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 @command("proto", epilog="Example: jobwire proto --out ./protos")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -23,11 +27,29 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? instead of raising
     invocation = Invocation(environ=os.environ, stdout=sys.stdout, stderr=sys.stderr)
     try:
-        return _run(given, invocation)
+        with _ending_on_sigterm():
+            return _run(given, invocation)
     except BrokenPipeError:
         # `jobwire job list | head -1`: the reader has enough. Python would complain again at exit, hence devnull.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.PIPE_CLOSED
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Make SIGTERM leave through the `finally`s, with exit code 143, so that a JSON document is closed."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(ExitCode.TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(given: list[str], invocation: Invocation) -> int:

@@ -30,6 +30,7 @@ class ExitCode(IntEnum):
     INCOMPATIBLE = 12
     INTERRUPTED = 130
     PIPE_CLOSED = 141
+    TERMINATED = 143
 
 
 LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({

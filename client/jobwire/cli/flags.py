@@ -20,7 +20,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
-        from jobwire.cli.about import installed_version  # noqa: PLC0415 - only here
+        from jobwire.cli.versions import installed_version  # noqa: PLC0415 - only here
 
         click.echo(f"jobwire {installed_version('jobwire')}")
         ctx.exit()

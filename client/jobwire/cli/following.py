@@ -33,6 +33,10 @@ class Deadline:
     def fault(self, job_ids: Sequence[str]) -> CliError:
         """The error that tells people where the job is now."""
         seconds = 0.0 if self.limit is None else self.limit.total_seconds()
+        if not job_ids:
+            return CliError(
+                "WAIT_TIMEOUT", f"the {seconds:g} s of --timeout are over", details={"timeout_seconds": seconds}
+            )
         shown = job_ids[0] if len(job_ids) == 1 else "ID"
         goes = "the job goes on" if len(job_ids) == 1 else "the jobs go on"
         return CliError(

@@ -19,7 +19,7 @@ from jobwire.cli.outcome import ended_fault
 from jobwire.cli.output import Many, Printer
 from jobwire.cli.params import DURATION
 from jobwire.cli.server import Server
-from jobwire.cli.words import TERMINAL, badge, change_line, painted
+from jobwire.cli.words import TERMINAL, badge, change_line, moment_of, moment_text, painted, state_word
 from jobwire.v1 import job_pb2
 from jobwire.v1 import job_service_pb2 as pb
 
@@ -72,25 +72,24 @@ def watch(
 
 
 def _print_events(invocation: Invocation, follower: Follower, waiting: _Waiting, many: Many) -> None:
-    coloured = invocation.coloured(invocation.stdout)
     for event in follower.events():
-        many.add(event, identifier=event.job_id, text=lambda event=event: event_line(event, coloured=coloured))  # type: ignore[misc]
+        many.add(event, identifier=event.job_id, text=lambda event=event: _line_of(event, invocation))  # type: ignore[misc]
         if waiting.is_over_after(event):
             return
 
 
-def event_line(event: pb.JobEvent, *, coloured: bool = False) -> str:
+def _line_of(event: pb.JobEvent, invocation: Invocation) -> str:
     """One line per event: its change, or that the job is gone."""
+    # Progress is no commit and has no commit time: the time at which it was heard.
+    time = event.event_time if event.HasField("event_time") else moment_of(invocation.wall_seconds())
     if event.event_type == pb.JOB_EVENT_TYPE_DELETED:
-        return change_line(event.event_time, event.job_id, job_pb2.JobStatus()).rsplit(" ", 1)[0] + " DELETED"
-    line = change_line(event.event_time, event.job_id, event.status)
-    if not coloured:
+        return f"{moment_text(time)} {event.job_id} DELETED"
+    line = change_line(time, event.job_id, event.status)
+    if not invocation.coloured(invocation.stdout):
         return line
-    time, job_id, rest = line.split(" ", 2)
-    word, _, pairs = rest.partition(" ")
-    return (
-        f"{time} {job_id} {painted(badge(event.status.state), event.status.state)} {pairs}".rstrip() if word else line
-    )
+    start = f"{moment_text(time)} {event.job_id} "
+    state = event.status.state
+    return start + painted(badge(state), state) + line.removeprefix(start + state_word(state))
 
 
 class _Waiting:
@@ -277,10 +276,9 @@ def events(invocation: Invocation, job_id: str, go_on: bool, since: int | None) 
         request = pb.WatchJobsRequest(job_ids=[job_id], after=start, include_progress=go_on, until_all_terminal=go_on)
         follower = Follower(server, request, deadline=Deadline(None, server.clock), on_cut=printer.talk)
         waiting = _Waiting([job] if go_on and job.status.state not in TERMINAL else [], AT_END)
-        coloured = invocation.coloured(invocation.stdout)
         for response in follower.responses():
             for event in response.events:
-                many.add(event, identifier=event.job_id, text=lambda event=event: event_line(event, coloured=coloured))  # type: ignore[misc]
+                many.add(event, identifier=event.job_id, text=lambda event=event: _line_of(event, invocation))  # type: ignore[misc]
                 if waiting.is_over_after(event):
                     return
             if response.cursor.revision >= job.status.revision and (not go_on or job.status.state in TERMINAL):

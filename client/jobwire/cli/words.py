@@ -81,6 +81,11 @@ def moment_text(moment: Timestamp) -> str:
     return f"{whole}.{moment.nanos // 1_000_000:03d}Z"
 
 
+def moment_of(seconds: float) -> Timestamp:
+    """Make a timestamp of seconds since the epoch."""
+    return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
+
+
 def seconds_of(moment: Timestamp) -> float:
     """Seconds since the epoch."""
     return moment.seconds + moment.nanos / 1e9

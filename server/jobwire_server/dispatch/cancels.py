@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from jobwire_server.dispatch.session import Run, WorkerSession
+from jobwire_server.dispatch.session import Run, WorkerSession, facts_of
 from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.errors import JobwireError
 from jobwire_server.domain.job import SECOND_US
@@ -15,6 +15,9 @@ from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Backoff, wait_any
 from jobwire_server.kernel.telemetry import Log, LogEvent
 from jobwire_server.store.base import Report, Store
+
+LOGGED_RUNS: Final = 20
+"""Of a mass of cancels, so many get a line of their own."""
 
 
 class _Order(NamedTuple):
@@ -49,7 +52,8 @@ class CancelDesk:
             return
         due_at = self._clock.monotonic() + self._settings.cancel_grace_us / SECOND_US
         self._orders.update(dict.fromkeys(fresh, _Order(session, due_at)))
-        self._log.info(LogEvent.CANCEL_ORDERED, runs=len(fresh), worker_id=session.owner.worker_id)
+        for run in fresh[:LOGGED_RUNS]:
+            self._log.info(LogEvent.CANCEL_ORDERED, **facts_of(session.runs[run].lease), of=len(fresh))
         session.order_cancel(fresh)
         self._bell.set()
 
@@ -96,7 +100,9 @@ class CancelDesk:
         if not overdue:
             return
         await self._store.report([Report(*run, LeaseLost()) for run in overdue])
-        self._log.warning(LogEvent.CANCEL_ENFORCED, runs=len(overdue))
+        for run, session in list(overdue.items())[:LOGGED_RUNS]:
+            if run in session.runs:
+                self._log.warning(LogEvent.CANCEL_ENFORCED, **facts_of(session.runs[run].lease), of=len(overdue))
         for run, session in overdue.items():
             self._orders.pop(run, None)
             session.lose([run])

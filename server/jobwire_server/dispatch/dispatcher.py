@@ -51,7 +51,7 @@ class Dispatcher:
         self._clock = clock
         self._chance = chance
         self._log = log
-        self._on_progress = on_progress
+        self.progress = on_progress
         self._sessions: list[WorkerSession] = []
         self._types: frozenset[str] = frozenset()
         self._lanes = DirtyLanes(settings.lanes)
@@ -102,9 +102,9 @@ class Dispatcher:
             holder,
             store=self._store,
             clock=self._clock,
+            log=self._log,
             settings=self.settings,
             events=self,
-            on_progress=self._on_progress,
         )
         self._sessions.append(session)
         self._serve()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.job import SECOND_US
+from jobwire_server.domain.outcome import Failed, Succeeded
 from jobwire_server.kernel.clock import Clock
+from jobwire_server.kernel.telemetry import DEBUG, Log, LogEvent
 from jobwire_server.store.base import Lease, LeaseState, LeaseUpdate, Owner, Report, ReportAnswer, Store
 from jobwire_server.watch.hub import ProgressNote
 
@@ -32,6 +34,18 @@ class Holder(Protocol):
 
     def drain(self, reason: str) -> None:
         """Expect nothing new."""
+
+
+def facts_of(lease: Lease) -> dict[str, str | int]:
+    """What log lines say of a run."""
+    return {
+        "tenant": lease.tenant,
+        "job_id": lease.job_id,
+        "type": lease.type,
+        "queue": lease.queue,
+        "attempt": lease.attempt,
+        "fence": lease.fence,
+    }
 
 
 class Beat(NamedTuple):
@@ -59,6 +73,9 @@ class SessionEvents(Protocol):
     def cancel_seen(self, session: WorkerSession, runs: Sequence[Run]) -> None:
         """The store says that these runs, which the session holds, shall stop."""
 
+    def progress(self, note: ProgressNote) -> None:
+        """A handler said how far it is."""
+
     def closed(self, session: WorkerSession) -> None:
         """The worker is gone."""
 
@@ -74,9 +91,9 @@ class WorkerSession:
         *,
         store: Store,
         clock: Clock,
+        log: Log,
         settings: DispatchSettings,
         events: SessionEvents,
-        on_progress: Callable[[ProgressNote], None],
     ) -> None:
         self.owner = owner
         self.types = frozenset(types)
@@ -84,9 +101,9 @@ class WorkerSession:
         self._holder = holder
         self._store = store
         self._clock = clock
+        self._log = log
         self._settings = settings
         self._events = events
-        self._on_progress = on_progress
         self._window = 0
         self._reserved = 0
         self._returning = 0
@@ -113,8 +130,11 @@ class WorkerSession:
             answers = await self._store.report(reports)
         finally:
             self._returning -= returning
-        for report in reports:
-            self.runs.pop((report.key, report.fence), None)
+        chatty = self._log.is_enabled_for(DEBUG)
+        for report, answer in zip(reports, answers, strict=True):
+            held = self.runs.pop((report.key, report.fence), None)
+            if held is not None and (chatty or not isinstance(report.outcome, Succeeded)):
+                self._tell(held.lease, report, answer)
         self._events.room_made()
         return answers
 
@@ -204,12 +224,25 @@ class WorkerSession:
             self._events.cancel_seen(self, unwanted)
         self._events.room_made()
 
+    def _tell(self, lease: Lease, report: Report, answer: ReportAnswer) -> None:
+        """Log the end of one attempt: never its message, which may hold anything."""
+        outcome = report.outcome
+        write = self._log.debug if isinstance(outcome, Succeeded) else self._log.info
+        write(
+            LogEvent.ATTEMPT_ENDED,
+            **facts_of(lease),
+            outcome=type(outcome).__name__.lower(),
+            error=outcome.error.type if isinstance(outcome, Failed) else None,
+            answer=answer.code.name,
+            state=None if answer.state is None else answer.state.name,
+        )
+
     def _note_progress(self, beat: Beat) -> None:
         held = self.runs.get(beat.run)
         if held is None:
             return
         lease = held.lease
-        self._on_progress(
+        self._events.progress(
             ProgressNote(
                 tenant=lease.tenant,
                 key=lease.key,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from enum import StrEnum
-from typing import Any, Protocol, TextIO
+from typing import Any, Final, Protocol, TextIO
 
 import structlog
 
@@ -35,6 +35,7 @@ class LogEvent(StrEnum):
     LEASE_RESUMED = "dispatch.lease_resumed"
     WORKER_ATTACHED = "dispatch.worker_attached"
     WORKER_DETACHED = "dispatch.worker_detached"
+    ATTEMPT_ENDED = "job.attempt_ended"
     CANCEL_ORDERED = "dispatch.cancel_ordered"
     CANCEL_ENFORCED = "dispatch.cancel_enforced"
     CANCEL_DELAYED = "dispatch.cancel_delayed"
@@ -49,6 +50,9 @@ class LogEvent(StrEnum):
 
 class Log(Protocol):
     """What components write their log lines to."""
+
+    def is_enabled_for(self, level: int) -> bool:
+        """Tell whether lines of this level (as Python's logging counts them) are written at all."""
 
     def debug(self, event: str, **fields: Any) -> Any:
         """Write a line for those who look closely."""
@@ -65,6 +69,10 @@ class Log(Protocol):
 
 class SilentLog:
     """Writes nothing: for tests and for embedding."""
+
+    def is_enabled_for(self, level: int) -> bool:
+        """See `Log`."""
+        return level > ERROR
 
     def debug(self, event: str, **fields: Any) -> None:
         """See `Log`."""
@@ -96,7 +104,14 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-_LEVELS = {LogLevel.DEBUG: 10, LogLevel.INFO: 20, LogLevel.WARNING: 30, LogLevel.ERROR: 40}
+DEBUG: Final = logging.DEBUG
+ERROR: Final = logging.ERROR
+_LEVELS = {
+    LogLevel.DEBUG: DEBUG,
+    LogLevel.INFO: logging.INFO,
+    LogLevel.WARNING: logging.WARNING,
+    LogLevel.ERROR: ERROR,
+}
 
 
 def make_log(format_: LogFormat, level: LogLevel, stream: TextIO | None = None) -> Log:

@@ -55,12 +55,25 @@ def _add(pool: descriptor_pool.DescriptorPool, file: FileDescriptor, known: set[
     known.add(file.name)
     for imported in file.dependencies:
         _add(pool, imported, known)
-    pool.AddSerializedFile(file.serialized_pb)
+    pool.AddSerializedFile(_with_json_names(file).SerializeToString())
+
+
+def _with_json_names(file: FileDescriptor) -> descriptor_pb2.FileDescriptorProto:
+    """Name every field as ProtoJSON does: what Python keeps of a file leaves that out, and tools then differ."""
+    described = descriptor_pb2.FileDescriptorProto.FromString(file.serialized_pb)
+    waiting = list(described.message_type)
+    while waiting:
+        message = waiting.pop()
+        waiting.extend(message.nested_type)
+        for field in message.field:
+            head, *rest = field.name.split("_")
+            field.json_name = head + "".join(part.capitalize() for part in rest)
+    return described
 
 
 def _reflection_v1() -> descriptor_pb2.FileDescriptorProto:
     """v1 differs from v1alpha in the name of its package, and in nothing else."""
-    alpha = descriptor_pb2.FileDescriptorProto.FromString(pb.DESCRIPTOR.serialized_pb)
+    alpha = _with_json_names(pb.DESCRIPTOR)
     alpha.name = "grpc/reflection/v1/reflection.proto"
     alpha.package = "grpc.reflection.v1"
     for message in alpha.message_type:

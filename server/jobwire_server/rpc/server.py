@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 
 from jobwire.v1 import admin_service_pb2, job_service_pb2
@@ -130,7 +131,13 @@ class RpcServer:
             admin_service.SERVICE: admin.handlers(calls),
             health.SERVICE: self._health.handlers(calls),
         }
-        files = (job_service_pb2.DESCRIPTOR, admin_service_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
+        # The details of errors are described, too: tools then show them readable.
+        files = (
+            job_service_pb2.DESCRIPTOR,
+            admin_service_pb2.DESCRIPTOR,
+            health_pb2.DESCRIPTOR,
+            error_details_pb2.DESCRIPTOR,
+        )
         mirror = reflection.Reflection(services, files)
         return services | {name: mirror.handlers(calls, name) for name in reflection.SERVICES}
 

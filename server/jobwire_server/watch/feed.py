@@ -154,7 +154,7 @@ class JobsFeed:
                 yield batch
             if batch.draining and self._ending is not None:
                 raise self._ending
-            if not batch.entries and self._live and not self._pending:
+            if self._is_idle(batch):
                 await self._wake.wait()
 
     async def _load_unfinished(self) -> None:
@@ -192,6 +192,9 @@ class JobsFeed:
             initial_state_complete=complete,
             draining=self._ending is not None,
         )
+
+    def _is_idle(self, batch: Batch) -> bool:
+        return not batch.entries and self._live and not self._pending and not self._is_over()
 
     def _is_over(self) -> bool:
         over = self._unfinished is not None and self._unfinished.is_over(self._revision)

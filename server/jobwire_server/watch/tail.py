@@ -15,8 +15,9 @@ from jobwire_server.watch.ring import Entry, Ring, Scan
 
 _READ_LIMIT: Final = 1000
 _BURST_READS: Final = 10.0
-_READS_PER_SECOND: Final = 250.0
-"""Reads that follow each other without a pause, then their rate: at load many commits share one read."""
+_READS_PER_SECOND: Final = 100.0
+"""Reads that follow each other without a pause, then their rate: at load many commits share one read, since a read
+costs more than the events in it. A page that is full is followed by the next one at once."""
 _RING_EVENTS: Final = 8192
 _RING_BYTES: Final = 16 << 20
 
@@ -89,8 +90,10 @@ class Tail:
                 failures = 0
 
     async def _catch_up(self) -> None:
+        is_behind = False
         while self._followers:
-            await self._pace()
+            if not is_behind:
+                await self._pace()
             generation, after = self._generation, self._ring.newest
             try:
                 events = await self._store.events(after=after, limit=_READ_LIMIT)
@@ -102,9 +105,8 @@ class Tail:
             entries = [Entry(event) for event in events]
             self._ring.extend(entries)
             self._index.publish(entries)
-            if len(events) < _READ_LIMIT and self._announced <= self._ring.newest:
-                return
-            if not events:
+            is_behind = len(events) == _READ_LIMIT
+            if not events or (not is_behind and self._announced <= self._ring.newest):
                 return
 
     async def _jump(self, generation: int) -> None:

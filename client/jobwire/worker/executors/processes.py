@@ -68,7 +68,6 @@ class ProcessExecutor:
     def give_up(self, run: Run) -> None:  # noqa: ARG002 (the seam's)
         """See `Executor`: even SIGKILL has to wait for a process that hangs in the kernel."""
         self._stuck += 1
-        self._grow(1)
 
     def returned(self, run: Run) -> None:  # noqa: ARG002 (the seam's)
         """See `Executor`."""

@@ -44,9 +44,8 @@ class ThreadExecutor:
         return False
 
     def give_up(self, run: Run) -> None:  # noqa: ARG002 (the seam's)
-        """See `Executor`: the thread is written off and another takes its place."""
+        """See `Executor`: the thread is written off, and the next run may have a new one."""
         self._hung += 1
-        self._grow(1)
 
     def returned(self, run: Run) -> None:  # noqa: ARG002 (the seam's)
         """See `Executor`: the thread is back, so one too many."""

@@ -27,6 +27,17 @@ class Reserve:
             os.close(descriptor)
         return True
 
+    def take_back(self) -> bool:
+        """Allocate the reserve again after `release`, once the disk has room for it twice.
+
+        With less, it would take the very space that it was given up for, and the disk would be full again at once.
+        """
+        if self._path is not None:
+            disk = os.statvfs(self._path.parent)
+            if disk.f_bavail * disk.f_frsize < 2 * self._size:
+                return False
+        return self.acquire()
+
     def release(self) -> bool:
         """Give the space back to the file system; False when there was nothing to give."""
         if self._path is None or not self._path.exists():

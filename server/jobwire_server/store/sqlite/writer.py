@@ -209,7 +209,7 @@ class Writer:
         if self._broken is not None:
             self._refuse(group, StoreUnavailable(f"The store failed: {self._broken}."))
             return
-        if self._state.full and self._reserve.acquire():
+        if self._state.full and self._reserve.take_back():
             self._state.full = False
         try:
             notice = self._commit(group)

@@ -70,4 +70,4 @@ class Tries:
         pause = bound * (0.5 + 0.5 * self._chance())
         if error.retry_after is not None:
             pause = max(pause, error.retry_after.total_seconds())
-        return pause
+        return pause if now + pause < self._end else None

@@ -129,10 +129,6 @@ class Watch(Generic[T]):
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if "_call" in self.__dict__:  # else its construction failed
-            self.close()
-
 
 class AsyncWatch(Generic[T]):
     """Iterates over updates or events; one task at a time. It opens its stream with the first `anext`.

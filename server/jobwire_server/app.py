@@ -130,6 +130,8 @@ class Server:
         except asyncio.CancelledError:
             if not self._stop.is_set():
                 raise
+        finally:
+            self._ignore_signals()
         if self._fault is not None:
             self._log.error(LogEvent.SERVER_FAILED, error=str(self._fault), type=type(self._fault).__name__)
             return 1
@@ -310,11 +312,15 @@ class Server:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._signalled)
 
-    def _signalled(self) -> None:
-        """The first signal: stop in order. The next one gets the system's answer, and that is death at once."""
+    def _ignore_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
+
+    def _signalled(self) -> None:
+        """The first signal: stop in order. The next one gets the system's answer, and that is death at once."""
+        self._ignore_signals()
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         self._stop.set()
         if self._starting is not None:

@@ -56,6 +56,8 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         """Streams to break after their first response."""
         self.refusals: dict[str, Refusal] = {}
         """By RPC: what it answers."""
+        self.passing_refusals: dict[str, list[Refusal]] = {}
+        """By RPC: what it answers first, one call each."""
         self.stream_refusals: list[Refusal] = []
         """What the next streams answer."""
         self.hold_after_progress = False
@@ -314,6 +316,9 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
 
     def _begin(self, rpc: str, request: Message) -> None:
         self.calls.append((rpc, request))
+        if passing := self.passing_refusals.get(rpc):
+            self.passing_refusals[rpc] = passing[1:]
+            raise passing[0]
         if (refusal := self.refusals.get(rpc)) is not None:
             raise refusal
 

@@ -178,6 +178,14 @@ def test_a_watch_of_named_jobs_ends_when_all_have_ended() -> None:
     assert follow.is_done
 
 
+def test_a_watch_without_an_end_does_not_take_the_end_of_a_stream_for_its_own() -> None:
+    follow = EventFollow(EventQuery(), limit=NO_LIMIT, contact=contact())
+
+    follow.ended(0.0)
+
+    assert not follow.is_done
+
+
 def test_a_server_that_does_not_hold_its_polls_is_not_asked_in_a_tight_circle() -> None:
     wait = EndWait("j1", limit=NO_LIMIT, contact=contact(), grace_seconds=1.0)
     job = Job(job_id="j1", spec=JobSpec(type="t"), status=JobStatus(state=JobState.PENDING))

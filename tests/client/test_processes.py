@@ -37,12 +37,17 @@ async def test_a_client_works_on_in_a_forked_child(server: ScriptedServer) -> No
     printed = await run(
         """
         import os, sys, jobwire
-        client = jobwire.Client(sys.argv[1])
+        from jobwire._channel import open_channel
+        opened = []
+        def connect(settings):
+            opened.append(os.getpid())
+            return open_channel(settings)
+        client = jobwire.Client.from_settings(jobwire.Client(sys.argv[1]).settings, connect=connect)
         first = client.submit("t").id
         child = os.fork()
         if child == 0:
             client.submit("t", key="of the child")
-            os._exit(0)
+            os._exit(0 if opened == [os.getppid(), os.getpid()] else 1)
         _, status = os.waitpid(child, 0)
         third = client.submit("t").id
         print(first, third, os.waitstatus_to_exitcode(status))

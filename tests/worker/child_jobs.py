@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from jobwire.app import App, JobContext, Snooze
 from jobwire.payload import Payload
@@ -84,8 +85,8 @@ def crash() -> None:
 @contextlib.contextmanager
 def traced(notes: str) -> Iterator[None]:
     """Write a line at the beginning, and one at an orderly end."""
-    note(notes, "began", os.getpid())
     try:
+        note(notes, "began", os.getpid())
         yield
     finally:
         note(notes, "ended", os.getpid())
@@ -115,6 +116,25 @@ def check(ctx: JobContext, notes: str) -> None:
         while True:
             ctx.check()
             time.sleep(0.001)
+
+
+@app.job("tidy", runner="process")
+def tidy(ctx: JobContext, notes: str) -> None:
+    """Obey the first word, and be cleaning up when the signal comes."""
+    terminate, signalled = signal.getsignal(signal.SIGTERM), []
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        signalled.append(number)
+        assert callable(terminate)
+        terminate(number, frame)
+
+    signal.signal(signal.SIGTERM, notice)
+    with traced(notes):
+        try:
+            check.function(ctx, os.devnull)
+        finally:
+            while not signalled:
+                time.sleep(0.001)
 
 
 @app.job("stubborn", runner="process")

@@ -199,7 +199,7 @@ def bytes_in_pipes_to(pid: int) -> int:
     return total
 
 
-@pytest.mark.parametrize("kind", ["sleep", "sleep_async", "check"])
+@pytest.mark.parametrize("kind", ["sleep", "sleep_async", "check", "tidy"])
 async def test_a_child_that_takes_too_long_is_asked_first(notes: Notes, kind: str) -> None:
     clock = ManualClock()
     async with children(clock=clock) as worker:

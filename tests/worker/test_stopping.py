@@ -26,6 +26,11 @@ async def pass_time(worker: Worker, seconds: float) -> None:
     await settled()
 
 
+def handler_threads() -> int:
+    """Threads that run plain handlers."""
+    return sum(thread.name.startswith("jobwire-handler-") for thread in threading.enumerate())
+
+
 async def test_an_async_handler_that_takes_too_long_is_cancelled() -> None:
     app, clock = App("test"), ManualClock()
     began, cleaned_up = threading.Event(), threading.Event()
@@ -84,6 +89,7 @@ async def test_a_thread_that_hangs_is_reported_and_replaced() -> None:
     app, gate, clock = App("test"), Gate(), ManualClock()
     app.job("hang")(gate.wait)
     app.job("it")(lambda: None)
+    before = handler_threads()
     with gate:
         async with working(app, slots=1, clock=clock) as worker:
             hung = worker.server.offer("hang", timeout_seconds=5.0)
@@ -98,6 +104,7 @@ async def test_a_thread_that_hangs_is_reported_and_replaced() -> None:
             await until(lambda: not worker.runtime.hung)
             assert await worker.server.outcome(worker.server.offer("it")) == Success()
             assert len(worker.server.outcomes) == 3
+            await until(lambda: handler_threads() == before + 1)
 
 
 async def test_hung_threads_beyond_the_bound_cost_slots_and_health() -> None:

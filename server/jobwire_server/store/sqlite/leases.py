@@ -18,6 +18,7 @@ from jobwire_server.store.base import (
     ReportAnswer,
     ReportCode,
 )
+from jobwire_server.store.sqlite.contents import Contents
 from jobwire_server.store.sqlite.moves import Move, apply_moves, read_facts
 from jobwire_server.store.sqlite.rows import content_of, state_of
 from jobwire_server.store.sqlite.transaction import Transaction
@@ -127,30 +128,22 @@ def _report(transaction: Transaction, reports: Sequence[Report]) -> list[ReportA
 def _record_successes(transaction: Transaction, reports: Sequence[Report]) -> dict[int, State]:
     if not reports:
         return {}
-    limit = transaction.settings.inline_content_bytes
-    content: list[bytes] = []
-    offset = 1
+    contents = Contents(transaction)
     rows: list[tuple[object, ...]] = []
     for key, fence, outcome in reports:
         result = outcome.result  # type: ignore[union-attr]
         if result is None:
             rows.append((key, fence, None, 0))
             continue
-        size = len(result.data)
-        at: int | None = None
-        if size <= limit:
-            content.append(result.data)
-            at = offset
-            offset += size
-        else:
-            transaction.run("insert_content", id=2 * key + 1, data=result.data)
+        at = contents.place(2 * key + 1, result)
         kind, encoding = result.content_type or None, result.content_encoding or None
-        rows.append((key, fence, int(result.is_text), size, at, kind, encoding))
+        rows.append((key, fence, int(result.is_text), len(result.data), at, kind, encoding))
+    contents.insert_apart()
     succeeding = step(State.PROCESSING, Event.SUCCEED)
     changed = transaction.run(
         "complete_jobs",
         rows=json.dumps(rows),
-        content=b"".join(content),
+        content=contents.inline(),
         base=transaction.take_revisions(len(rows)),
         now=transaction.now_us,
         state=succeeding.to,

@@ -13,6 +13,7 @@ from typing import Any
 from jobwire_server.domain.errors import JobIdTaken, JobNotFound, JobwireError, QueueFull, RequestIdReused
 from jobwire_server.domain.job import DEFAULT_RETRY_POLICY, NewJob, State
 from jobwire_server.store.base import Lane, Submission, SubmitReceipt, Submitted
+from jobwire_server.store.sqlite.contents import Contents
 from jobwire_server.store.sqlite.rows import encode_retry, state_of
 from jobwire_server.store.sqlite.transaction import Transaction
 from jobwire_server.store.sqlite.writer import Intent, store_full
@@ -37,12 +38,9 @@ class _Group:
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
-        self.inline_limit = transaction.settings.inline_content_bytes
         self.rows: list[list[Any]] = []
         self.keys: list[list[Any]] = []
-        self.large: list[tuple[int, bytes]] = []
-        self.content: list[bytes] = []
-        self.content_size = 0
+        self.contents = Contents(transaction)
         self.labelled = False
         self.base = transaction.revision
         self.seen: dict[tuple[str, str], _Seen] = {}
@@ -85,16 +83,9 @@ class _Group:
         payload = job.payload
         if payload is None:
             return None, 0, None, None, None
-        data = payload.data
-        size = len(data)
-        offset: int | None = None
-        if size <= self.inline_limit:
-            offset = self.content_size + 1
-            self.content.append(data)
-            self.content_size += size
-        else:
-            self.large.append((2 * key, data))
-        return int(payload.is_text), size, offset, payload.content_type or None, payload.content_encoding or None
+        offset = self.contents.place(2 * key, payload)
+        kind, encoding = payload.content_type or None, payload.content_encoding or None
+        return int(payload.is_text), len(payload.data), offset, kind, encoding
 
     def remember(
         self, tenant: str, request_id: str, fingerprint: bytes, first: Submitted, count: int, batch: str
@@ -112,12 +103,11 @@ class _Group:
         transaction = self.transaction
         base = transaction.take_revisions(len(self.rows))
         transaction.run(
-            "insert_jobs", base=base, now=transaction.now_us, rows=json.dumps(self.rows), content=b"".join(self.content)
+            "insert_jobs", base=base, now=transaction.now_us, rows=json.dumps(self.rows), content=self.contents.inline()
         )
         if self.labelled:
             transaction.run("insert_labels", base=base)
-        for content_id, data in self.large:
-            transaction.run("insert_content", id=content_id, data=data)
+        self.contents.insert_apart()
         if self.keys:
             transaction.run("insert_request_keys", rows=json.dumps(self.keys), now=transaction.now_us)
         transaction.depth += len(self.rows)

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     """What a setting holds, and so how its text is read."""
 
     TEXT = "text"
+    APP = "module:app"
     PATH = "path"
     FLAG = "flag"
     COUNT = "count"
@@ -106,7 +107,7 @@ SETTINGS: Final = (
         help="Keep jobs in a private temporary file, forgotten at the end.",
     ),
     Setting(
-        name="app", kind=Kind.TEXT, help="Handlers to run in this server's pool: MODULE:APP, for example jobs:app."
+        name="app", kind=Kind.APP, help="Handlers to run in this server's pool, for example jobs:app or jobs.py:app."
     ),
     Setting(
         name="slots",
@@ -389,6 +390,7 @@ def _read_choice(choices: type[StrEnum]) -> Callable[[Any], StrEnum]:
 
 _READERS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
     Kind.TEXT: _read_text,
+    Kind.APP: _read_text,
     Kind.PATH: lambda value: Path(_read_text(value)),
     Kind.FLAG: _read_flag,
     Kind.COUNT: _read_count,

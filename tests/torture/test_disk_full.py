@@ -69,7 +69,7 @@ async def fill(journal: Journal, known: Known) -> grpc.aio.AioRpcError:
     """Submit large jobs that nobody runs, until the first one is not taken; returns why."""
     for number in range(MOST_SUBMITS):
         outcome, answer = await submit(
-            journal, f"filler-{number}", "nobody", {"n": number, "fill": "x" * PAYLOAD_BYTES}
+            journal, known, f"filler-{number}", "nobody", {"n": number, "fill": "x" * PAYLOAD_BYTES}
         )
         if outcome is not Outcome.OK:
             return answer  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,11 +79,22 @@ def test_a_runner_that_cannot_run_the_function_is_refused(runner: str) -> None:
         ("tests.worker.no_such_module:app", "no module"),
         ("tests.worker.child_jobs:application", "nothing called 'application'"),
         ("tests.worker.child_jobs:os", "not an App"),
+        ("no/such/file.py:app", "no file"),
     ],
 )
 def test_an_app_that_is_not_there_is_refused_with_a_sentence(path: str, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         load_app(path)
+
+
+def test_an_app_is_found_by_the_path_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "corner_shop.py"
+    file.write_text("from jobwire import App\napp = App('corner')\n\n@app.job('sell')\ndef sell() -> None: ...\n")
+
+    first, second = load_app(f"{file}:app"), load_app(f"{file}:app")
+
+    assert set(first.handlers) == {"sell"}
+    assert second is first, "a file is imported once"
 
 
 def test_importing_the_app_module_does_not_import_grpc() -> None:

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from jobwire import errors
-from jobwire.models import JobEventType, JobFilter, JobState
+from jobwire.models import JobFilter, JobState
 from tests.client.both import Actor, acting
 from tests.helpers.processes import ServerProcess
 
@@ -104,7 +104,8 @@ async def test_a_job_that_runs_can_be_cancelled(actor: Actor) -> None:
 
 
 async def test_a_kill_of_the_server_shows_in_no_watch_and_no_result(world: World, actor: Actor) -> None:
-    watch = actor.client.watch(snapshot=True)
+    start = (await actor.do(lambda client: client.server_info())).current
+    watch = actor.client.watch(after=start)
     opened = asyncio.create_task(actor.next(watch))
     handle = await actor.do(lambda client: client.submit("sleep", 1))
     follow = handle.watch()
@@ -129,7 +130,7 @@ async def test_a_kill_of_the_server_shows_in_no_watch_and_no_result(world: World
     events = [await opened]
     while {event.job_id for event in events if event.status.state is JobState.COMPLETED} != {handle.id, late.id}:
         events.append(await actor.next(watch))
-    logged = [event.revision for event in events if event.event_type is not JobEventType.SNAPSHOT]
+    logged = [event.revision for event in events]
     assert logged == sorted(set(logged))
     states = [event.status.state for event in events if event.job_id == handle.id]
     assert states.count(JobState.PROCESSING) == 2

@@ -97,6 +97,14 @@ class ServerProcess:
         await asyncio.wait([self._code], timeout=seconds)
         return self._code.result() if self._code.done() else None
 
+    async def autopsy(self) -> str:
+        """End it with a signal that makes it say where each of its threads stands; returns its last lines."""
+        self.send(signal.SIGABRT)
+        await self.wait(_START_SECONDS)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, 1.0)
+        return self.tail(80)
+
     async def destroy(self) -> None:
         """Kill it and every process it left behind."""
         with suppress(ProcessLookupError, PermissionError):
@@ -141,4 +149,5 @@ class ServerProcess:
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBWIRE_")}
-    return {**inherited, "PYTHONPATH": str(REPOSITORY), **more}
+    paths = [str(REPOSITORY), *filter(None, [inherited.get("PYTHONPATH")])]
+    return {**inherited, "PYTHONPATH": os.pathsep.join(paths), "PYTHONFAULTHANDLER": "1", **more}

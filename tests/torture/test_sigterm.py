@@ -54,6 +54,8 @@ async def terminate(campaign: Campaign, window: str) -> int | None:
         await server.wait(campaign.chance.random() * 1.0)
     server.send(signal.SIGTERM)
     code = await server.wait(GRACE_SECONDS + MARGIN_SECONDS)
+    if code is None:
+        campaign.windows["overdue:\n" + await server.autopsy()] += 1
     await campaign.bury(server, window)
     return code
 

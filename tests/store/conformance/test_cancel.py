@@ -48,9 +48,10 @@ async def test_a_second_wish_changes_nothing(rig: StoreRig) -> None:
     lease = await rig.lease_one()
     first = await rig.store.cancel("default", lease.job_id, reason="first")
     rig.clock.advance(1)
-    before = rig.dump()
+    before, notices = rig.dump(), len(rig.notices)
     assert await rig.store.cancel("default", lease.job_id, reason="second") == first
     assert rig.dump() == before
+    assert len(rig.notices) == notices
 
 
 @pytest.mark.parametrize("asked_before", [False, True])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable
 from itertools import count
 
 import grpc
+import uuid_utils
 
 from jobwire.v1 import job_service_pb2
 
@@ -20,7 +20,7 @@ PAYLOAD = "x" * 100
 
 def submit_request(job_type: str = "bench.unserved") -> bytes:
     """A SubmitJobRequest as the SDK sends it: 100 bytes of payload, and a request_id."""
-    request = job_service_pb2.SubmitJobRequest(request_id=str(uuid.uuid4()))
+    request = job_service_pb2.SubmitJobRequest(request_id=str(uuid_utils.uuid7()))
     request.spec.type = job_type
     request.spec.payload.text = PAYLOAD
     return request.SerializeToString()
@@ -68,7 +68,7 @@ async def submit_batches(address: str, *, batches: int, size: int, in_flight: in
 
 
 def _batch(size: int, job_type: str) -> bytes:
-    request = job_service_pb2.BatchSubmitJobsRequest(request_id=str(uuid.uuid4()))
+    request = job_service_pb2.BatchSubmitJobsRequest(request_id=str(uuid_utils.uuid7()))
     for _ in range(size):
         one = request.requests.add()
         one.spec.type = job_type

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random  # noqa: TID251 - the place where chance is made
 import threading
 import time
@@ -50,7 +51,12 @@ class SystemClock:
 
 
 def _new_id() -> str:
-    return str(uuid.uuid4())
+    """Make a UUIDv7 (RFC 9562): keys that grow with time cost the server's index far fewer pages than random ones."""
+    milliseconds = time.time_ns() // 1_000_000  # noqa: TID251 - the place where ids are made
+    chance = int.from_bytes(os.urandom(10))
+    version_and_chance = 0x7 << 12 | chance >> 68
+    variant_and_chance = 0b10 << 62 | chance & (1 << 62) - 1
+    return str(uuid.UUID(int=milliseconds << 80 | version_and_chance << 64 | variant_and_chance))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +67,4 @@ class Ambient:
     chance: Callable[[], float] = random.random
     """A number in [0, 1)."""
     new_id: Callable[[], str] = _new_id
-    """A UUID4."""
+    """A UUIDv7."""

@@ -31,7 +31,7 @@ def measure(folder: Path, _canary: float) -> Figure:
         unit="x echo",
         reach="at least 0.80 x",
         reached=value >= 0.80,
-        method=f"{CALLERS} callers in one client process, request_id on each call, {ROUNDS} alternating rounds of {SECONDS} s",
+        method=f"{CALLERS} callers in one process, request_id on each call, {ROUNDS} alternating rounds of {SECONDS} s",
         details=[
             f"submit {median(rates):,.0f}/s, echo {median(echoes):,.0f}/s, ratios {[round(one, 2) for one in ratios]}",
         ],

@@ -38,8 +38,8 @@ def measure(folder: Path, canary: float) -> Figure:
                 f"{p99 * canary:.2f})"
             ),
             (
-                f"to the result at the submitter: p50 {r50:.2f} ms, p99 {r99:.2f} ms (over the canary {r50 * canary:.2f}, "
-                f"{r99 * canary:.2f})"
+                f"to the result at the submitter: p50 {r50:.2f} ms, p99 {r99:.2f} ms (over the canary "
+                f"{r50 * canary:.2f}, {r99 * canary:.2f})"
             ),
         ],
     )

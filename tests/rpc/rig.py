@@ -214,8 +214,8 @@ def request_of(**fields: Any) -> pb.SubmitJobRequest:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until something is so that has no event to wait for; the test's own timeout is the bound."""
-    while not condition():
-        await asyncio.sleep(0)  # noqa: ASYNC110 - there is no event, which is why this exists
+    while not condition():  # noqa: ASYNC110 - there is no event, which is why this exists
+        await asyncio.sleep(0)
 
 
 def elapsed_since(start: float) -> float:

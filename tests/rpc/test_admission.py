@@ -146,11 +146,8 @@ async def test_a_reader_that_does_not_read_is_cut_off() -> None:
 
 
 def _poll(job: jpb.Job) -> pb.GetJobRequest:
-    return pb.GetJobRequest(
-        job_id=job.job_id, wait_revision=job.status.revision, wait_timeout=Duration(seconds=30)
-    )
+    return pb.GetJobRequest(job_id=job.job_id, wait_revision=job.status.revision, wait_timeout=Duration(seconds=30))
 
 
 async def _answer(call: object) -> pb.SubmitJobResponse:
     return await call  # type: ignore[misc]
-

@@ -115,9 +115,7 @@ async def test_steering_an_unknown_job_is_not_found(rig: RpcRig, method: str) ->
         ("DeleteJob", pb.DeleteJobRequest(job_id="é"), "job_id"),
     ],
 )
-async def test_steering_that_makes_no_sense_is_refused(
-    rig: RpcRig, method: str, request_: object, field: str
-) -> None:
+async def test_steering_that_makes_no_sense_is_refused(rig: RpcRig, method: str, request_: object, field: str) -> None:
     refusal = await refused(getattr(rig.api, method)(request_))
 
     assert (refusal.code, refusal.reason, refusal.fields) == (Code.INVALID_ARGUMENT, "FIELD_INVALID", [field])

@@ -55,12 +55,13 @@ async def test_the_same_request_id_finds_the_first_job_again(rig: RpcRig) -> Non
 
 async def test_the_layout_of_the_bytes_does_not_change_what_a_request_id_means(rig: RpcRig) -> None:
     """Other languages write maps in any order."""
-    forward = request_of(request_id="key-1", labels={"a": "1", "b": "2"}).SerializeToString()
-    spec = jpb.JobSpec(type="work")
-    swapped = spec.SerializeToString() + b"".join(
-        jpb.JobSpec(labels={key: value}).SerializeToString() for key, value in (("b", "2"), ("a", "1"))
-    )
-    backward = b"\x0a" + bytes([len(swapped)]) + swapped + pb.SubmitJobRequest(request_id="key-1").SerializeToString()
+
+    def laid_down(*labels: tuple[str, str]) -> bytes:
+        parts = [jpb.JobSpec(labels={key: value}).SerializeToString() for key, value in labels]
+        spec = jpb.JobSpec(type="work").SerializeToString() + b"".join(parts)
+        return b"\x0a" + bytes([len(spec)]) + spec + pb.SubmitJobRequest(request_id="key-1").SerializeToString()
+
+    forward, backward = laid_down(("a", "1"), ("b", "2")), laid_down(("b", "2"), ("a", "1"))
     call = rig.channel.unary_unary("/jobwire.v1.JobService/SubmitJob")
 
     assert forward != backward

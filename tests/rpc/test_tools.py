@@ -144,7 +144,9 @@ async def test_all_jobs_are_watched_by_hand_until_they_have_ended(tools: Tools) 
 
 
 async def test_a_batch_is_submitted_by_hand(tools: Tools) -> None:
-    answer = (await tools.call("BatchSubmitJobs", {"requests": [{"spec": {"type": "a"}}, {"spec": {"type": "b"}}]})).json
+    answer = (
+        await tools.call("BatchSubmitJobs", {"requests": [{"spec": {"type": "a"}}, {"spec": {"type": "b"}}]})
+    ).json
 
     assert [result["created"] for result in answer["results"]] == [True, True]
     ids = [result["jobId"] for result in answer["results"]]
@@ -187,7 +189,13 @@ async def test_buf_shows_an_error_with_its_reason(tools: Tools) -> None:
 
 
 ERRORS: list[tuple[str, str, dict[str, Any], str, list[str]]] = [
-    ("InvalidArgument", "SubmitJob", {"spec": {"queue": "NO"}}, "FIELD_INVALID", ["google.rpc.BadRequest", "spec.queue"]),
+    (
+        "InvalidArgument",
+        "SubmitJob",
+        {"spec": {"queue": "NO"}},
+        "FIELD_INVALID",
+        ["google.rpc.BadRequest", "spec.queue"],
+    ),
     ("InvalidArgument", "ListJobs", {"page_token": "x"}, "PAGE_TOKEN_INVALID", []),
     ("NotFound", "GetJob", {"job_id": "nobody"}, "JOB_NOT_FOUND", ["google.rpc.ResourceInfo", "nobody"]),
     ("AlreadyExists", "SubmitJob", {"spec": {"type": "a"}, "job_id": "taken"}, "JOB_ID_TAKEN", []),

@@ -39,8 +39,15 @@ def given_back(earlier: Image, later: Image) -> list[Event]:
 
 
 def lost(image: Image) -> list[Event]:
-    """Events that say that a lease was lost."""
-    return [event for event in image.events if event.last_error and json.loads(event.last_error)[0] == "LEASE_LOST"]
+    """Events by which a lease was lost (other than one that was taken away, since a cancel was not obeyed)."""
+    return [
+        event
+        for event in image.events
+        if event.previous_state == State.PROCESSING
+        and event.state != State.CANCELLED
+        and event.last_error is not None
+        and json.loads(event.last_error)[0] == "LEASE_LOST"
+    ]
 
 
 async def terminate(campaign: Campaign, window: str) -> int | None:

@@ -147,7 +147,9 @@ async def test_progress_is_part_of_the_status() -> None:
         async with aclosing(world.hub.watch_job(watch_of(job_id)).updates()) as updates:
             await anext(updates)
             await world.stores.extend(lease, progress_percent=40.0, progress_message="two of five")
-            world.hub.progress(ProgressNote(DEFAULT_TENANT, lease.key, job_id, "default", "work", 1, 40.0, "two of five"))
+            world.hub.progress(
+                ProgressNote(DEFAULT_TENANT, lease.key, job_id, "default", "work", 1, 40.0, "two of five")
+            )
 
             update = await anext(updates)
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from jobwire_server.domain.errors import (
     StreamAge,
 )
 from jobwire_server.domain.job import DEFAULT_TENANT, State
-from jobwire_server.store.base import EventKind, JobFilter, Position, Store
+from jobwire_server.store.base import EventKind, JobEvent, JobFilter, Position, Store
 from jobwire_server.watch.feed import MAX_PENDING
 from jobwire_server.watch.hub import ProgressNote
 from jobwire_server.watch.requests import Batch, Cursor, Detail
@@ -125,6 +126,39 @@ async def test_a_running_watch_that_falls_below_the_floor_is_told_so() -> None:
 
             with pytest.raises(RevisionCompacted):
                 await next_with_events(batches)
+
+
+async def test_a_tail_that_falls_below_the_floor_lets_the_watchers_find_out_for_themselves() -> None:
+    store: list[LosingLog] = []
+
+    def losing(inner: Store) -> Store:
+        store.append(LosingLog(inner))
+        return store[0]  # type: ignore[return-value]
+
+    async with World(around=losing) as world, aclosing(world.watch()) as batches:
+        await anext(batches)
+        first = await world.stores.add()
+        assert [entry.event.job_id for entry in (await next_with_events(batches)).entries] == [first]
+
+        store[0].losses = 1
+        second = await world.stores.add()
+
+        assert [entry.event.job_id for entry in (await next_with_events(batches)).entries] == [second]
+
+
+class LosingLog(CompactedTo):
+    """Refuses the next reads of the tail, as a log does that has been cut in the meantime."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(0)
+        self._inner = inner
+        self.losses = 0
+
+    async def events(self, **arguments: Any) -> list[JobEvent]:
+        if self.losses and "tenant" not in arguments:
+            self.losses -= 1
+            raise RevisionCompacted("gone")
+        return await self._inner.events(**arguments)
 
 
 # --- running ------------------------------------------------------------------------------------------------------
@@ -453,7 +487,7 @@ async def test_a_watcher_that_leaves_leaves_nothing_behind() -> None:
         desk, index = world.hub._desk, world.hub._index
         assert not desk.watchers
         assert not desk.anybody.is_set()
-        assert not (index._by_id or index._interests or index._buckets or index._noting)
+        assert [index._by_id, index._interests, index._buckets, index._noting] == [{}, {}, {}, {}]
 
 
 async def _ignore(batches: AsyncGenerator[Batch, None]) -> None:

@@ -46,6 +46,8 @@ class LogEvent(StrEnum):
     LEASES_EXPIRED = "sweep.leases_expired"
     JOBS_EXPIRED = "sweep.jobs_expired"
     ROWS_PURGED = "sweep.rows_purged"
+    RPC_FAILED = "rpc.failed"
+    WATCH_STALLED = "watch.tail_stalled"
 
 
 class Log(Protocol):

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from jobwire_server.domain.errors import DeadlineTooShort, FieldInvalid, JobwireError, Unavailable, Violation
 from jobwire_server.kernel.clock import Clock
-from jobwire_server.kernel.telemetry import Log
+from jobwire_server.kernel.telemetry import Log, LogEvent
 from jobwire_server.rpc.gate import Gate, OpenStream
 from jobwire_server.rpc.settings import RpcSettings
 from jobwire_server.rpc.status import Refusal, internal_refusal, refusal_of
@@ -185,7 +185,7 @@ class Calls:
 
     def _internal(self, name: str, error: Exception) -> Refusal:
         error_id = f"{int(self._chance() * 2**48):012x}"
-        self._log.error("rpc.failed", method=name, error_id=error_id, exc_info=error)
+        self._log.error(LogEvent.RPC_FAILED, method=name, error_id=error_id, exc_info=error)
         return internal_refusal(error_id)
 
 

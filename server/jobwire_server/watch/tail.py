@@ -8,17 +8,17 @@ from typing import Final
 from jobwire_server.domain.errors import JobwireError, RevisionCompacted
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Backoff
-from jobwire_server.kernel.telemetry import Log
+from jobwire_server.kernel.telemetry import Log, LogEvent
 from jobwire_server.store.base import CommitNotice, Store
 from jobwire_server.watch.index import Index
 from jobwire_server.watch.ring import Entry, Ring, Scan
 
 _READ_LIMIT: Final = 1000
 _BURST_READS: Final = 10.0
-_READS_PER_SECOND: Final = 100.0
+_READS_PER_SECOND: Final = 50.0
 """Reads that follow each other without a pause, then their rate: at load many commits share one read, since a read
 costs more than the events in it. A page that is full is followed by the next one at once."""
-_RING_EVENTS: Final = 8192
+_RING_EVENTS: Final = 4096
 _RING_BYTES: Final = 16 << 20
 
 
@@ -83,7 +83,7 @@ class Tail:
             except JobwireError as error:
                 failures += 1
                 pause = Backoff().after(failures)
-                self._log.warning("watch.tail_stalled", reason=error.reason, failures=failures, retry_seconds=pause)
+                self._log.warning(LogEvent.WATCH_STALLED, reason=error.reason, failures=failures, retry_seconds=pause)
                 await self._clock.sleep(pause)
                 self._news.set()
             else:

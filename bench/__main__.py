@@ -33,9 +33,7 @@ def main() -> None:
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     print(f"machine     {machine}, grpcio {grpc.__version__}, SQLite {apsw.sqlite_lib_version()}")
     print("durability  WAL, synchronous=FULL: every answer is on disk")
-    print(
-        f"canary      {speed:.2f}  (1.0 = 35 million turns of an empty loop a second; absolute floors are divided by it)"
-    )
+    print(f"canary      {speed:.2f}  (1.0 = 35 million turns of an empty loop a second; it divides absolute floors)")
     results: dict[str, object] = {"canary": round(speed, 3), "machine": machine}
     for name in wanted:
         with tempfile.TemporaryDirectory(prefix="jobwire-bench-") as folder:

@@ -20,8 +20,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode, aio
 
 from jobwire.v1 import admin_service_pb2, job_service_pb2
-from jobwire_server.rpc.status import CODES, DETAILS_KEY
 from jobwire_server.rpc.server import RpcSettings
+from jobwire_server.rpc.status import CODES, DETAILS_KEY
 from tests.rpc.rig import FastClock, RpcRig
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow, pytest.mark.timeout(240)]

@@ -145,7 +145,8 @@ class ReportCode(IntEnum):
     RECORDED = 1
     """Committed now."""
     DUPLICATE = 2
-    """The same attempt had been ended before by this same fence with the same state; nothing changed."""
+    """This attempt had been ended before, under this very fence, by an outcome of the same kind (a success, or
+    anything else); nothing changed."""
     LEASE_LOST = 3
     """The fence is no longer current, or the job is not PROCESSING; nothing changed."""
 

@@ -115,10 +115,6 @@ class _Group:
 
 def submit(transaction: Transaction, intents: Sequence[Intent]) -> None:
     """Apply the submissions of a group, in order of arrival."""
-    if transaction.full:
-        for intent in intents:
-            intent.answer = store_full()
-        return
     group = _Group(transaction)
     _look_up(group, [intent.argument for intent in intents])
     for intent in intents:
@@ -218,6 +214,8 @@ def _found_all(group: _Group, seen: _Seen, submission: Submission) -> Sequence[S
 def _refusal(group: _Group, tenant: str, job: NewJob, *, ahead: int = 0) -> JobwireError | None:
     if job.id_chosen and (tenant, job.job_id) in group.taken:
         return _taken(job.job_id)
+    if group.transaction.full:
+        return store_full()  # a call that was heard before is answered all the same: see above
     return queue_full(group.transaction, len(group.rows) + ahead)
 
 

@@ -69,15 +69,15 @@ def expire_leases(transaction: Transaction, wish: Bound) -> Sweep:
 def promote_due(transaction: Transaction, wish: Bound) -> Sweep:
     """See `Store.promote_due`."""
     keys = json.loads(transaction.one("due_jobs", now=transaction.now_us, limit=wish.limit))
-    apply_moves(transaction, [waiting_move(facts, Event.DUE) for facts in read_facts(transaction, keys)])
-    return Sweep(len(keys), len(keys) >= wish.limit, _time_left(transaction, transaction.one("next_due")))
+    moved = _apply_or_skip(transaction, [waiting_move(facts, Event.DUE) for facts in read_facts(transaction, keys)])
+    return Sweep(moved, moved >= wish.limit, _time_left(transaction, transaction.one("next_due")))
 
 
 def expire_jobs(transaction: Transaction, wish: Bound) -> Sweep:
     """See `Store.expire_jobs`."""
     keys = json.loads(transaction.one("expired_jobs", now=transaction.now_us, limit=wish.limit))
-    apply_moves(transaction, [waiting_move(facts, Event.EXPIRE) for facts in read_facts(transaction, keys)])
-    return Sweep(len(keys), len(keys) >= wish.limit, _time_left(transaction, transaction.one("next_expiry")))
+    moved = _apply_or_skip(transaction, [waiting_move(facts, Event.EXPIRE) for facts in read_facts(transaction, keys)])
+    return Sweep(moved, moved >= wish.limit, _time_left(transaction, transaction.one("next_expiry")))
 
 
 def purge(transaction: Transaction, wish: Bound) -> Sweep:
@@ -136,6 +136,13 @@ def _apply_or_fail(transaction: Transaction, moves: Sequence[Move], skipped: set
             log.error("recovery.row_stuck", job_id=move.facts.job_id)
             skipped.add(move.facts.key)
     return done
+
+
+def _apply_or_skip(transaction: Transaction, moves: Sequence[Move]) -> int:
+    """Apply the moves together; when that fails, one by one, leaving out what cannot move; return how many did."""
+    if _applied(transaction, moves):
+        return len(moves)
+    return sum(_applied(transaction, [move]) for move in moves)
 
 
 def _applied(transaction: Transaction, moves: Sequence[Move]) -> bool:

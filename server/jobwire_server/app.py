@@ -18,7 +18,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +36,7 @@ from jobwire_server.domain.job import SECOND_US
 from jobwire_server.jobs import Jobs
 from jobwire_server.kernel.clock import Clock, SystemClock
 from jobwire_server.kernel.failpoint import Failpoint, Failpoints
+from jobwire_server.kernel.last_resort import LastResort, last_resort, no_last_resort
 from jobwire_server.kernel.loop import background, wait_any
 from jobwire_server.kernel.telemetry import Log, LogEvent, make_log, route_python_logging
 from jobwire_server.pool.apps import find_app
@@ -59,6 +60,10 @@ LAST_CALLS_SECONDS: Final = 0.25
 
 POOL_SETTINGS: Final = RuntimeSettings(flush_seconds=0.5, patience=Patience(stop_seconds=0.6, drain_seconds=0.4))
 """Handlers that do not listen when the grace is over are given up soon enough to be gone 2 s after it."""
+
+OVERDUE_SECONDS: Final = 1.6
+"""A server that has not got to its end this long after its grace is ended where it stands, so that it is gone 2 s after
+its grace whatever a handler, a disk or a busy machine does."""
 
 FAILPOINTS_VARIABLE: Final = "JOBWIRE_FAILPOINTS"
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -101,8 +106,10 @@ class Server:
         failpoint: Failpoint,
         on_ready: Callable[[Ready], None],
         clock: Clock | None = None,
+        at_latest: LastResort = no_last_resort,
     ) -> None:
         self._config = config
+        self._at_latest = at_latest
         self._log = log
         self._failpoint = failpoint
         self._on_ready = on_ready
@@ -121,12 +128,16 @@ class Server:
         self._starting = asyncio.current_task()
         self._catch_signals()
         try:
-            async with AsyncExitStack() as undo:
-                parts = await self._start(undo)
-                self._starting = None
-                await wait_any(self._stop, self._broken, seconds=None, clock=self._clock)
-                if not self._broken.is_set():
-                    await self._drain(parts)
+            with ExitStack() as ending:
+                async with AsyncExitStack() as undo:
+                    parts = await self._start(undo)
+                    self._starting = None
+                    await wait_any(self._stop, self._broken, seconds=None, clock=self._clock)
+                    broken = self._broken.is_set()
+                    grace = 0.0 if broken else self._config.grace
+                    ending.enter_context(self._at_latest(grace + OVERDUE_SECONDS, int(broken)))
+                    if not broken:
+                        await self._drain(parts)
         except asyncio.CancelledError:
             if not self._stop.is_set():
                 raise
@@ -349,4 +360,5 @@ async def serve_until_signalled(
         failpoint = Failpoints(environment.get(FAILPOINTS_VARIABLE, ""))
     except ValueError as error:
         raise StartFailed(str(error)) from error
-    return await Server(config, log=log, failpoint=failpoint, on_ready=on_ready).run()
+    server = Server(config, log=log, failpoint=failpoint, on_ready=on_ready, at_latest=last_resort(log))
+    return await server.run()

@@ -300,6 +300,20 @@ async def test_a_page_is_as_big_as_it_may_be_and_not_a_byte_bigger(rig: RpcRig, 
     assert len(ids_of(pages)) == 5
 
 
+async def test_a_page_leaves_room_for_its_token(rig: RpcRig) -> None:
+    oldest = await rig.submit(job_id="oldest")
+    await self_fitting_jobs(rig, RESPONSE_LIMIT + len(job_record(await rig.get(oldest.job_id))))
+
+    pages = await pages_of(rig, page_size=10, view=jpb.JOB_VIEW_FULL)
+
+    assert [len(page.jobs) for page in pages] == [4, 2]
+    assert all(page.ByteSize() <= RESPONSE_LIMIT for page in pages)
+
+
+def job_record(job: jpb.Job) -> bytes:
+    return pb.ListJobsResponse(jobs=[job]).SerializeToString()
+
+
 async def self_fitting_jobs(rig: RpcRig, total: int) -> None:
     """Submit five jobs whose full list has exactly `total` bytes."""
     for _ in range(4):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+
 import pytest
 
 from jobwire.v1 import job_pb2 as jpb
@@ -67,6 +70,23 @@ async def test_the_layout_of_the_bytes_does_not_change_what_a_request_id_means(r
     assert forward != backward
     first, second = [pb.SubmitJobResponse.FromString(await call(raw)) for raw in (forward, backward)]
     assert first.job.job_id == second.job.job_id
+
+
+async def test_a_request_id_means_the_same_after_a_restart() -> None:
+    """Maps are laid out differently in each process."""
+    program = (
+        "from jobwire.v1 import job_service_pb2 as pb; from jobwire_server.rpc.convert.submit import fingerprint_of;"
+        "spec = {'type': 'a', 'labels': {str(n): 'x' for n in range(30)}};"
+        "print(fingerprint_of(pb.SubmitJobRequest(spec=spec)).hex())"
+    )
+
+    async def in_a_new_process() -> str:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        return out.decode()
+
+    assert len({await in_a_new_process() for _ in range(3)}) == 1
 
 
 async def test_a_request_id_with_other_content_is_refused(rig: RpcRig) -> None:

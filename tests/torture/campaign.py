@@ -51,6 +51,8 @@ class Campaign:
     images: list[Image] = field(default_factory=list)
     windows: Counter[str] = field(default_factory=Counter)
     """How often the server was killed, and where."""
+    unreleased: set[int] = field(default_factory=set)
+    """Keys of jobs that a server could not give back in its grace."""
     address: str = "127.0.0.1:0"
     server: ServerProcess | None = None
     disk: Path | None = None

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from jobwire_server.domain.job import State
 from jobwire_server.store.base import JobEvent, JobFilter
+from jobwire_server.watch.requests import Detail
 from tests.watch.world import EVERYTHING, Reader, World, matches, write_at_random
 
 pytestmark = pytest.mark.asyncio
@@ -38,7 +39,7 @@ class Observed(NamedTuple):
     chance: random.Random
 
 
-async def observe(world: World, seed: int, **watch: object) -> Observed:
+async def observe(world: World, seed: int, *, steps: int = 60, **watch: object) -> Observed:
     """Let writers write and readers read at the same time, until all is quiet and read."""
     chance = random.Random(seed)
     await write_at_random(world, chance, 20)
@@ -53,10 +54,10 @@ async def observe(world: World, seed: int, **watch: object) -> Observed:
             group.create_task(_follow(world, reader, done))
         async with asyncio.TaskGroup() as writers:
             for n in range(3):
-                writers.create_task(write_at_random(world, random.Random(f"{seed}/writer/{n}"), 60))
+                writers.create_task(write_at_random(world, random.Random(f"{seed}/writer/{n}"), steps))
         done.set()
     log = await world.log(start.revision)
-    assert len(log) > 500
+    assert len(log) > 5 * steps
     return Observed(world, readers, log, chance)
 
 
@@ -137,3 +138,13 @@ async def test_a_conflating_watch_ends_with_the_same_picture(seed: int) -> None:
         assert {event.job_id: event for event in reader.seen} == newest
         revisions = [event.revision for event in reader.seen]
         assert revisions == sorted(set(revisions))
+
+
+@pytest.mark.parametrize("detail", [Detail.BASIC, Detail.FULL])
+async def test_a_watch_that_brings_the_jobs_along_misses_nothing_either(detail: Detail) -> None:
+    """It hands out few events at once, so that much is pending when it goes on."""
+    async with World() as world:
+        seen = await observe(world, 7, steps=10, detail=detail)
+
+    for reader, wanted in zip(seen.readers, FILTERS, strict=True):
+        assert reader.seen == [event for event in seen.log if matches(wanted, event)]

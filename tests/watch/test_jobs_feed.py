@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -16,6 +16,7 @@ from jobwire_server.domain.errors import (
     RevisionCompacted,
     RevisionInFuture,
     StoreEpochChanged,
+    StoreUnavailable,
     StreamAge,
 )
 from jobwire_server.domain.job import DEFAULT_TENANT, State
@@ -229,6 +230,23 @@ async def _take_until(batches: AsyncGenerator[Batch, None], cursor: Cursor) -> l
     return seen
 
 
+async def test_a_watcher_that_nothing_concerned_for_long_need_not_read_about_it_when_it_gets_slow() -> None:
+    """While it is idle its cursor stands where the tail stands; what is compacted behind it does not matter."""
+    async with World() as world, aclosing(world.watch(filter=JobFilter(queues=("mail",)))) as batches:
+        await anext(batches)
+        await world.stores.add(queue="mail")
+        await next_with_events(batches)
+        [feed] = world.hub._desk.watchers
+        for _ in range(50):
+            await world.stores.add()
+        await world.stores.add(queue="mail")
+        end = await world.cursor()
+        while world.hub._tail.revision < end.revision:
+            await world.store.position()
+
+        assert feed._revision == end.revision - 1  # type: ignore[attr-defined]
+
+
 async def test_bookmarks_come_when_nothing_else_does_and_carry_the_cursor_on() -> None:
     clock = ManualClock()
     async with World(clock=clock) as world:
@@ -370,6 +388,46 @@ def _fold(picture: dict[str, tuple[int, State]], seen: set[int], batch: Batch) -
         picture[entry.event.job_id] = (entry.revision, entry.event.state)
         if entry.event.kind is EventKind.DELETED:
             picture.pop(entry.event.job_id)
+
+
+async def test_the_initial_state_is_complete_even_if_the_tail_is_late() -> None:
+    """What changed while it was read is read from the store then: the tail may be seconds behind."""
+    stores: list[GrowingStore] = []
+
+    def growing(inner: Store) -> Store:
+        stores.append(GrowingStore(inner))
+        return stores[0]  # type: ignore[return-value]
+
+    async with World(clock=ManualClock(), around=growing) as world:
+        job_id = await world.stores.add()
+        stores[0].change = lambda: world.stores.store.cancel(DEFAULT_TENANT, job_id)
+        watch = world.watch(job_ids=(job_id,), send_initial_state=True)
+        async with aclosing(watch) as batches:
+            seen: list[Batch] = []
+            while not seen or not seen[-1].initial_state_complete:
+                seen.append(await anext(batches))
+
+        assert [entry.event.state for batch in seen for entry in batch.entries] == [State.CANCELLED]
+
+
+class GrowingStore(CompactedTo):
+    """Changes in the middle of a read, and keeps it from its tail."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(0)
+        self._inner = inner
+        self.change: Callable[[], Awaitable[object]] | None = None
+
+    async def get(self, *arguments: Any, **more: Any) -> Any:
+        change, self.change = self.change, None
+        if change is not None:
+            await change()
+        return await self._inner.get(*arguments, **more)
+
+    async def events(self, **arguments: Any) -> list[JobEvent]:
+        if "tenant" not in arguments:
+            raise StoreUnavailable("the tail is late")
+        return await self._inner.events(**arguments)
 
 
 # --- endings ------------------------------------------------------------------------------------------------------

@@ -153,10 +153,13 @@ def test_progress_finds_those_who_asked_for_it() -> None:
     index.add_filter(DEFAULT_TENANT, JobFilter(queues=("default",)), by_queue)
     index.add_filter(DEFAULT_TENANT, JobFilter(), deaf)
     index.add_filter(DEFAULT_TENANT, JobFilter(types=("other",)), other)
+    foreign = Ear(wants_progress=True)
+    index.add_filter("somebody-else", JobFilter(), foreign)
+    index.add_ids("somebody-else", ["job-1"], foreign)
 
     index.note(ProgressNote(DEFAULT_TENANT, 1, "job-1", "default", "work", 1, 5.0, ""))
 
-    assert [ear.noted for ear in (by_id, by_queue, deaf, other)] == [["job-1"], ["job-1"], [], []]
+    assert [ear.noted for ear in (by_id, by_queue, deaf, other, foreign)] == [["job-1"], ["job-1"], [], [], []]
 
 
 # --- tail ---------------------------------------------------------------------------------------------------------
@@ -212,3 +215,54 @@ async def test_the_log_is_not_read_while_nobody_watches() -> None:
             await world.stores.add()
 
         assert stores[0].reads == 0
+
+
+class HeldLog(Flaky):
+    """A store whose next read of the log is answered late."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.failures = 0
+        self.held: asyncio.Future[None] | None = None
+        self.reached = asyncio.Event()
+
+    async def events(self, **arguments: object) -> list[JobEvent]:
+        found = await super().events(**arguments)
+        held, self.held = self.held, None
+        if held is not None:
+            self.reached.set()
+            await held
+        return found
+
+
+@pytest.mark.asyncio
+async def test_what_was_read_for_watchers_who_have_left_is_not_told_to_those_who_came() -> None:
+    stores: list[HeldLog] = []
+
+    def held(inner: Store) -> Store:
+        stores.append(HeldLog(inner))
+        return stores[0]  # type: ignore[return-value]
+
+    async with World(around=held) as world:
+        early = world.watch()
+        await anext(early)
+        late_answer = stores[0].held = asyncio.get_running_loop().create_future()
+        await world.stores.add()
+        await stores[0].reached.wait()
+        await early.aclose()
+        for _ in range(3):
+            await world.stores.add()
+        batches = world.watch()
+        await anext(batches)
+        late_answer.set_result(None)
+        job_id = await world.stores.add()
+
+        batch = await anext(batches)
+        while not batch.entries:
+            batch = await anext(batches)
+
+        assert [entry.event.job_id for entry in batch.entries] == [job_id]
+        ring = world.hub._tail._ring
+        assert ring._revisions == sorted(set(ring._revisions))
+        assert ring._revisions[0] > ring.floor
+        await batches.aclose()

@@ -24,6 +24,8 @@ class LogEvent(StrEnum):
     SERVER_DRAINING = "server.draining"
     SERVER_STOPPED = "server.stopped"
     SERVER_FAILED = "server.failed"
+    SERVER_OVERDUE = "server.overdue"
+    """It did not get to its end in time and was ended where it stood."""
     PART_FAILED = "server.part_failed"
     POOL_HEALTH = "pool.health_changed"
     RECOVERY_PROGRESS = "recovery.progress"

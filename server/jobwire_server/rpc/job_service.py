@@ -13,7 +13,7 @@ from jobwire_server.jobs import Draft, Jobs, LongPoll
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.rpc import page_token
 from jobwire_server.rpc.calls import Calls, Handler, UnaryMethod
-from jobwire_server.rpc.convert.jobs import imagined_job, job_bytes, submitted_job
+from jobwire_server.rpc.convert.jobs import imagined_job, job_bytes, submitted_bytes
 from jobwire_server.rpc.convert.reads import answers_of, cursor_record, filter_of, is_full, page_of, read_of, refuse
 from jobwire_server.rpc.convert.records import RESPONSE_LIMIT, record
 from jobwire_server.rpc.convert.submit import batch_of, batch_response, draft_of
@@ -68,8 +68,7 @@ class JobService:
             return self._imagine(draft)
         answer, receipt = await self._jobs.submit(self._tenant, draft)
         if answer.created and isinstance(draft, NewJob):
-            job = submitted_job(draft, answer, receipt.time_us)
-            return record(1, job.SerializeToString()) + _CREATED
+            return record(1, submitted_bytes(draft, answer, receipt.time_us)) + _CREATED
         existing = await self._jobs.get(self._tenant, answer.job_id, full=False)
         return record(1, job_bytes(existing))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from jobwire_server.domain.job import TERMINAL_STATES, Job
@@ -68,8 +68,7 @@ def _slices(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 class Unfinished:
     """The jobs of `until_all_terminal` that have not ended, kept up to date by the events that are handed out."""
 
-    def __init__(self, revisions: Mapping[str, int], unfinished: set[str], settled: int) -> None:
-        self._revisions = revisions
+    def __init__(self, unfinished: set[str], settled: int) -> None:
         self._unfinished = unfinished
         self.settled = settled
         """Committed revision at which the jobs were read, or later."""
@@ -77,21 +76,17 @@ class Unfinished:
     @classmethod
     async def load(cls, store: Store, watch: JobsWatch) -> Unfinished:
         """Read how the jobs stand; those that do not exist count as ended."""
-        revisions: dict[str, int] = {}
         unfinished: set[str] = set()
         for ids in _slices(watch.job_ids, _PAGE_JOBS):
             for job in await store.get(watch.tenant, ids, full=False):
-                if job is not None:
-                    revisions[job.job_id] = job.status.revision
-                    if job.status.state not in TERMINAL_STATES:
-                        unfinished.add(job.job_id)
-        return cls(revisions, unfinished, (await store.position()).revision)
+                if job is not None and job.status.state not in TERMINAL_STATES:
+                    unfinished.add(job.job_id)
+        return cls(unfinished, (await store.position()).revision)
 
     def apply(self, events: Iterable[JobEvent]) -> None:
-        """Take notice of events that are about to be handed out."""
+        """Take notice of events that are about to be handed out. Older ones than what was read do no harm: by the
+        time that `settled` is reached they have been followed by the newer ones."""
         for event in events:
-            if event.revision <= self._revisions.get(event.job_id, 0):
-                continue  # older than what was read at the start
             if event.kind is EventKind.DELETED or event.state in TERMINAL_STATES:
                 self._unfinished.discard(event.job_id)
             else:

@@ -85,7 +85,7 @@ class ProcessExecutor:
 
     def _join(self) -> None:
         for keeper in self._keepers:
-            keeper.thread.join(END_SECONDS)
+            keeper.thread.join(3 * END_SECONDS)  # after one of them the child is killed
 
     def _grow(self, wanted: int) -> None:
         if self._closed:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Protocol
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobwire.v1 import job_pb2 as pb
 from jobwire_server.domain.job import (
@@ -17,7 +20,7 @@ from jobwire_server.domain.job import (
     RetryPolicy,
     State,
 )
-from jobwire_server.rpc.convert.records import RESPONSE_LIMIT
+from jobwire_server.rpc.convert.records import RESPONSE_LIMIT, record
 from jobwire_server.rpc.convert.times import put_duration, put_time
 from jobwire_server.store.base import Submitted
 
@@ -73,14 +76,45 @@ def job_bytes(job: Job) -> bytes:
     return encoded
 
 
-def submitted_job(job: NewJob, answer: Submitted, create_time_us: int, batch_id: str = "") -> pb.Job:
-    """Write a job that was created just now, VIEW_BASIC, from what was submitted and the receipt alone."""
-    message = pb.Job(job_id=answer.job_id, batch_id=batch_id)
-    put_spec(message.spec, job, payload=False)
-    _put_new_status(message.status, job, answer.state)
-    message.status.revision = answer.revision
-    put_time(message.create_time, create_time_us)
-    return message
+def submitted_bytes(job: NewJob, answer: Submitted, create_time_us: int) -> bytes:
+    """Encode a job that was created just now, VIEW_BASIC, from what was submitted and the receipt alone.
+
+    Every unary submit passes here: the spec of jobs without rare fields is encoded once for all that are alike.
+    """
+    status = pb.JobStatus(revision=answer.revision)
+    _put_new_status(status, job, answer.state)
+    seconds, rest_us = divmod(create_time_us, 1_000_000)
+    created = Timestamp(seconds=seconds, nanos=rest_us * 1000)
+    parts = (
+        record(1, answer.job_id.encode()),
+        record(2, _plain_spec_bytes(job.queue, job.type, job.priority) if _is_plain(job) else _spec_bytes(job)),
+        record(3, status.SerializeToString()),
+        record(4, created.SerializeToString()),
+    )
+    return b"".join(parts)
+
+
+def _is_plain(job: NewJob) -> bool:
+    return (
+        job.retry_policy is None
+        and not job.labels
+        and not job.headers
+        and job.schedule_time_us is None
+        and job.expire_time_us is None
+        and job.attempt_timeout_us is None
+        and job.retention_us is None
+    )
+
+
+@lru_cache(maxsize=256)
+def _plain_spec_bytes(queue: str, job_type: str, priority: int) -> bytes:
+    return _spec_bytes(NewJob("", False, job_type, queue, priority))
+
+
+def _spec_bytes(job: NewJob) -> bytes:
+    spec = pb.JobSpec()
+    put_spec(spec, job, payload=False)
+    return spec.SerializeToString()
 
 
 def imagined_job(job: NewJob, state: State) -> pb.Job:

@@ -218,7 +218,7 @@ async def test_the_log_is_not_read_while_nobody_watches() -> None:
 
 
 class HeldLog(Flaky):
-    """A store whose next read of the log is answered late."""
+    """A store whose next read of the log that finds anything is answered late."""
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
@@ -228,8 +228,8 @@ class HeldLog(Flaky):
 
     async def events(self, **arguments: object) -> list[JobEvent]:
         found = await super().events(**arguments)
-        held, self.held = self.held, None
-        if held is not None:
+        if found and self.held is not None:
+            held, self.held = self.held, None
             self.reached.set()
             await held
         return found

@@ -176,11 +176,18 @@ async def test_a_child_that_died_before_it_began_costs_no_job_anything(when: str
             token = worker.server.offer("pid")
         else:
             os.kill(pid, signal.SIGSTOP)
+            await until(lambda: stands_still(pid))
             token = worker.server.offer("pid")
             await until(lambda: bytes_in_pipes_to(pid) > 0)
             os.kill(pid, signal.SIGKILL)
         assert decoded(await worker.server.outcome(token)) != pid
         assert worker.server.abandoned == []
+
+
+def stands_still(pid: int) -> bool:
+    """Whether every thread of this process is stopped."""
+    states = [task.read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 def bytes_in_pipes_to(pid: int) -> int:

@@ -133,7 +133,7 @@ class WorkerRuntime:
     async def drain(self, grace_seconds: float) -> None:
         """Take nothing new, let what runs finish within the grace, give back the rest at no cost to its attempts.
 
-        Returns when every outcome is acknowledged, or at most 2 s after the grace.
+        Returns when every outcome is acknowledged, at the latest `2 * stop_seconds + flush_seconds` after the grace.
         """
         parts = self._started()
         self._resumed = False

@@ -34,7 +34,7 @@ BidiMethod = Callable[[AsyncIterator[bytes], "Stream"], Awaitable[None]]
 UNDECODABLE: Final = FieldInvalid([Violation("request", "its bytes are not a message of this type")])
 
 
-class Refused(Exception):
+class BareStatus(Exception):
     """Raised by the services that are not ours (health) to end a call with a bare status."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -119,7 +119,7 @@ class Calls:
         async def handle(request: bytes, context: Context) -> bytes:
             try:
                 return await method(request)
-            except Refused as error:
+            except BareStatus as error:
                 return _end(context, error.refusal)
             except DecodeError:
                 return _end(context, refusal_of(UNDECODABLE))
@@ -173,7 +173,7 @@ class Calls:
                     _end(context, refusal_of(reason))
         except JobwireError as error:
             _end(context, refusal_of(error))
-        except Refused as error:
+        except BareStatus as error:
             _end(context, error.refusal)
         except DecodeError:
             _end(context, refusal_of(UNDECODABLE))

@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2 as pb
 
 from jobwire_server.domain.errors import Unavailable
-from jobwire_server.rpc.calls import Calls, Handler, Refused, Stream
+from jobwire_server.rpc.calls import BareStatus, Calls, Handler, Stream
 
 SERVICE: Final = "grpc.health.v1.Health"
 
@@ -46,7 +46,7 @@ class Health:
     async def _check(self, raw: bytes) -> bytes:
         service = pb.HealthCheckRequest.FromString(raw).service
         if service not in self._services:
-            raise Refused(grpc.StatusCode.NOT_FOUND, "There is no such service here: ask reflection for the list.")
+            raise BareStatus(grpc.StatusCode.NOT_FOUND, "There is no such service here: ask reflection for the list.")
         response: bytes = _Status(status=self._status()).SerializeToString()
         return response
 

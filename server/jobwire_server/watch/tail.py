@@ -15,7 +15,7 @@ from jobwire_server.watch.ring import Entry, Ring, Scan
 
 _READ_LIMIT: Final = 1000
 _BURST_READS: Final = 10.0
-_READS_PER_SECOND: Final = 50.0
+_READS_PER_SECOND: Final = 400.0
 """Reads that follow each other without a pause, then their rate: at load many commits share one read, since a read
 costs more than the events in it. A page that is full is followed by the next one at once."""
 _RING_EVENTS: Final = 4096

@@ -23,7 +23,7 @@ from jobwire_server.store.sqlite.transaction import Transaction, WriterState
 
 _STOP: Final = None
 _ROWS_WORTH_A_GROUP: Final = 1_000
-_QUIET_TURNS: Final = 2
+_MOST_QUIET_TURNS: Final = 32
 _GROUPS_PER_WAL_LOOK: Final = 256
 _WAL_WAIT_MS: Final = 100
 log = structlog.get_logger(__name__)
@@ -89,6 +89,7 @@ class Writer:
         self._outbox: list[Intent] = []
         self._outbox_rows = 0
         self._in_flight = 0
+        self._last_handed_over = 1
         self._waiting: list[Intent] = []
         self._queued_bytes = 0
         self._broken: BaseException | None = None
@@ -116,12 +117,17 @@ class Writer:
             self._hand_over()
 
     def _hand_over_when_quiet(self, seen: int, quiet_turns: int) -> None:
-        """Hand over when a few turns of the loop in a row brought nothing new: no timer, and no wait when idle."""
+        """Hand over when some turns of the loop in a row brought nothing new: no timer, and no wait when idle.
+
+        The larger the last group, the more turns: with many callers in flight the next one is a turn or two away, and
+        a commit shared by thirty costs each of them a third of one shared by seven (docs/adr/0003). A caller alone
+        waits for one turn.
+        """
         gathered = len(self._outbox)
         if not gathered or self._in_flight:
             return
         quiet_turns = quiet_turns + 1 if gathered == seen else 0
-        if quiet_turns >= _QUIET_TURNS:
+        if quiet_turns >= min(self._last_handed_over, _MOST_QUIET_TURNS):
             self._hand_over()
         else:
             self._loop.call_soon(self._hand_over_when_quiet, gathered, quiet_turns)
@@ -135,6 +141,7 @@ class Writer:
         """
         if self._outbox:
             self._in_flight += len(self._outbox)
+            self._last_handed_over = len(self._outbox)
             self._inbox.put(self._outbox)
             self._outbox = []
             self._outbox_rows = 0

@@ -15,11 +15,6 @@ def record(field_number: int, body: bytes) -> bytes:
     return b"%c%b%b" % (field_number << 3 | _LENGTH_DELIMITED, varint(len(body)), body)
 
 
-def record_size(body_size: int) -> int:
-    """Return how many bytes `record` makes of a body of that size."""
-    return 1 + len(varint(body_size)) + body_size
-
-
 def varint(value: int) -> bytes:
     """Return a non-negative number in base 128."""
     if value < 0x80:

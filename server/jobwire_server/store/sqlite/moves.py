@@ -33,7 +33,6 @@ class JobFacts(NamedTuple):
     cancel_requested: bool
     expired: bool
     losses: int
-    expire_us: int | None
 
     def of_attempt(self) -> AttemptFacts:
         """What `decide` needs of them."""
@@ -58,12 +57,11 @@ def read_facts(transaction: Transaction, keys: Iterable[int]) -> list[JobFacts]:
 def _facts(row: list[Any]) -> JobFacts:
     (
         key, tenant, job_id, queue, kind, state, fence, attempt, max_attempts, retry, cancel, expired, losses,
-        expire_us,
     ) = row  # fmt: skip
     return JobFacts(
         key, tenant, job_id, queue, kind, state_of(state), fence, attempt, max_attempts, _policy(job_id, retry),
         bool(cancel),
-        bool(expired), losses, expire_us,
+        bool(expired), losses,
     )  # fmt: skip
 
 

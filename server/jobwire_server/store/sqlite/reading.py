@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -136,13 +137,13 @@ class Reader:
 
     def _job(self, row: tuple[Any, ...], *, full: bool) -> Job:
         if not full:
-            return job_of(row, payload=None, result=None, attempts=())
+            return job_of(row, payload=None, result=None)
         plain, (p_form, p_type, p_enc, p_size, p_data, r_form, r_type, r_enc, r_size, r_data) = row[:-10], row[-10:]
         key = row[0]
         payload = content_of(p_form, p_type, p_enc, self._data(2 * key, p_form, p_size, p_data))
         result = content_of(r_form, r_type, r_enc, self._data(2 * key + 1, r_form, r_size, r_data))
-        job = job_of(plain, payload=payload, result=result, attempts=())
-        return job_of(plain, payload=payload, result=result, attempts=self._attempts(job))
+        job = job_of(plain, payload=payload, result=result)
+        return replace(job, attempts=self._attempts(job))
 
     def _data(self, content_id: int, form: int | None, size: int, inline: bytes | None) -> bytes:
         if form is None or inline is not None or size == 0:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from jobwire_server.domain.job import (
     DEFAULT_RETRY_POLICY,
-    Attempt,
     Content,
     Job,
     JobError,
@@ -94,10 +93,8 @@ def content_of(form: int | None, kind: str | None, encoding: str | None, data: b
     return Content(data or b"", kind or "", encoding or "", form == 1)
 
 
-def job_of(
-    row: tuple[Any, ...], *, payload: Content | None, result: Content | None, attempts: tuple[Attempt, ...]
-) -> Job:
-    """A job from the `JOB_COLUMNS` of its row."""
+def job_of(row: tuple[Any, ...], *, payload: Content | None, result: Content | None) -> Job:
+    """A job without its attempts, from the `JOB_COLUMNS` of its row."""
     (
         key, tenant, job_id, state, revision, attempt, max_attempts, fence, queue, kind, priority, due_us, create_us,
         start_us, finish_us, cancel_us, lease_us, worker, percent, message, error, batch, schedule_us, expire_us,
@@ -110,7 +107,6 @@ def job_of(
         fence=fence,
         create_time_us=create_us,
         batch_id=batch or "",
-        attempts=attempts,
         spec=JobSpec(
             type=kind,
             queue=queue,

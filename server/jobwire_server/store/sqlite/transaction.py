@@ -39,10 +39,6 @@ class Transaction:
         row = self._connection.execute(self._state.queries[name], values).fetchone()
         return None if row is None else row[0]
 
-    def row(self, name: str, /, **values: object) -> tuple[Any, ...] | None:
-        """Run a statement and return its first row."""
-        return self._connection.execute(self._state.queries[name], values).fetchone()
-
     def sql(self, statement: str, values: Sequence[object] = ()) -> apsw.Cursor:
         """Run a statement that is not worth a file (savepoints, single values of `meta`)."""
         return self._connection.execute(statement, values)
@@ -65,10 +61,6 @@ class Transaction:
     def full(self) -> bool:
         """True while the disk is full and new work is refused."""
         return self._state.full
-
-    @full.setter
-    def full(self, value: bool) -> None:
-        self._state.full = value
 
 
 class WriterState:

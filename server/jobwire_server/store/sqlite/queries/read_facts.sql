@@ -2,7 +2,7 @@
 SELECT json_group_array(
   json_array(
     job.key, tenant, job.id, queue, job.type, state, fence, attempt, max_attempts, retry, cancel_us IS NOT NULL,
-    coalesce(expire_us <= :now, 0), losses, expire_us
+    coalesce(expire_us <= :now, 0), losses
   )
 )
 FROM jsonb_each(:keys) AS r

@@ -216,6 +216,7 @@ class Server:
             chance=self._chance,
             settings=SqliteSettings(max_depth=self._config.max_depth),
             failpoint=self._failpoint,
+            log=self._log,
         )
         store.on_fatal(lambda error: self._break("store", error))
         await store.open()
@@ -271,7 +272,7 @@ class Server:
         if config.tls is not None:
             tls = rpc_settings.Tls(certificate=config.tls.cert, key=config.tls.key, client_ca=config.tls.client_ca)
         return RpcServer(
-            jobs=Jobs(store=store, hub=hub, clock=self._clock, new_id=new_job_id),
+            jobs=Jobs(store=store, hub=hub, clock=self._clock, new_id=new_job_id, log=self._log),
             hub=hub,
             store=store,
             facts=rpc_settings.ServerFacts(

@@ -31,6 +31,7 @@ from jobwire_server.domain.validation import (
 )
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import wait_any
+from jobwire_server.kernel.telemetry import DEBUG, Log, LogEvent, SilentLog
 from jobwire_server.store.base import JobPage, ListQuery, Store, Submission, SubmitReceipt, Submitted
 from jobwire_server.watch.hub import WatchHub
 from jobwire_server.watch.job_feed import job_not_found
@@ -70,6 +71,7 @@ class Jobs:
         clock: Clock,
         new_id: Callable[[], str],
         limits: Limits = DEFAULT_LIMITS,
+        log: Log | None = None,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -77,6 +79,8 @@ class Jobs:
         self.new_id = new_id
         """Makes the id of a job whose submitter chose none, or of a batch: unique, growing with time."""
         self.limits = limits
+        self._log: Log = log or SilentLog()
+        self._logs_calls = self._log.is_enabled_for(DEBUG)
 
     # --- submitting -------------------------------------------------------------------------------------------
 
@@ -87,6 +91,8 @@ class Jobs:
         answer = receipt.answers[0]
         if isinstance(answer, JobwireError):
             raise answer
+        if self._logs_calls:
+            self._tell(job.request_id, receipt)
         return answer, receipt
 
     def checked(self, draft: Draft) -> NewJob:
@@ -104,7 +110,7 @@ class Jobs:
         if options.independent:
             return await self._submit_each(tenant, drafts)
         jobs = self._all_checked(drafts)
-        return await self._store.submit(
+        receipt = await self._store.submit(
             Submission(
                 tenant,
                 jobs,
@@ -114,6 +120,21 @@ class Jobs:
                 batch_id=options.batch_id or self.new_id(),
             )
         )
+        if self._logs_calls:
+            self._tell(options.request_id, receipt)
+        return receipt
+
+    def _tell(self, request_id: str, receipt: SubmitReceipt) -> None:
+        """Log what a call made or found, so that its request_id leads to its jobs."""
+        first = receipt.answers[0]
+        if isinstance(first, Submitted):
+            self._log.debug(
+                LogEvent.JOBS_SUBMITTED,
+                request_id=request_id,
+                job_id=first.job_id,
+                jobs=len(receipt.answers),
+                created=first.created,
+            )
 
     def _check_batch(self, drafts: Sequence[Draft], options: BatchOptions) -> None:
         own_keys = not options.independent and any(isinstance(job, NewJob) and job.request_id for job in drafts)
@@ -153,8 +174,17 @@ class Jobs:
             elif isinstance(draft, NewJob):
                 jobs.append(draft)
         if not refusals:
-            return await self._store.submit(Submission(tenant, jobs))
-        return await self._submit_good_ones(tenant, jobs, refusals)
+            receipt = await self._store.submit(Submission(tenant, jobs))
+        else:
+            receipt = await self._submit_good_ones(tenant, jobs, refusals)
+        if self._logs_calls:
+            self._tell_each(drafts, receipt)
+        return receipt
+
+    def _tell_each(self, drafts: Sequence[Draft], receipt: SubmitReceipt) -> None:
+        for draft, answer in zip(drafts, receipt.answers, strict=True):
+            if isinstance(draft, NewJob):
+                self._tell(draft.request_id, receipt._replace(answers=(answer,)))
 
     async def _submit_good_ones(
         self, tenant: str, jobs: Sequence[NewJob], refusals: dict[int, Refused]

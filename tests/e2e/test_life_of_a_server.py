@@ -11,7 +11,7 @@ import grpc
 import pytest
 import trustme
 
-from jobwire.v1 import job_pb2, job_service_pb2_grpc
+from jobwire.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 from tests.e2e.conftest import Client, World
 from tests.helpers.processes import ServerProcess
 
@@ -70,6 +70,21 @@ async def test_a_killed_server_loses_nothing_and_runs_the_job_again(world: World
     assert after == before
     (recovery,) = [event for event in events_of(second) if event["event"] == "recovery.ended"]
     assert recovery["returned"] >= 1  # type: ignore[operator]
+
+
+async def test_the_log_leads_from_a_request_id_to_the_job_and_its_attempt(world: World) -> None:
+    server = await world.serving("--log-level", "debug")
+    async with world.client() as client:
+        request = job_service_pb2.SubmitJobRequest(request_id="order-42", spec=job_pb2.JobSpec(type="hello"))
+        job_id = (await client.stub.SubmitJob(request)).job.job_id  # type: ignore[misc]
+        await client.reaches(job_id, State.JOB_STATE_COMPLETED)
+    server.send(signal.SIGTERM)
+    await server.wait(30)
+
+    (submitted,) = [event for event in events_of(server) if event["event"] == "job.submitted"]
+    (ended,) = [event for event in events_of(server) if event["event"] == "job.attempt_ended"]
+    assert (submitted["request_id"], submitted["job_id"]) == ("order-42", job_id)
+    assert (ended["job_id"], ended["attempt"], ended["fence"]) == (job_id, 1, 1)
 
 
 async def test_the_steps_of_the_start_are_logged_in_their_order(world: World) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import apsw
 from jobwire_server.domain.job import DEFAULT_TENANT, Content, Job, JobError, NewJob, State
 from jobwire_server.domain.outcome import Failed, Outcome, Succeeded
 from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
+from jobwire_server.kernel.telemetry import LogFormat, LogLevel, make_log
 from jobwire_server.store.base import (
     CommitNotice,
     JobEvent,
@@ -56,6 +59,7 @@ class StoreRig:
         self.tampered = False
         """Set by tests that damage the file on purpose: it is not checked at the end then."""
         self._crashes = itertools.count(1)
+        self._log = io.StringIO()
         self._store: SqliteStore | None = None
 
     # --- life -----------------------------------------------------------------------------------------------
@@ -75,8 +79,17 @@ class StoreRig:
     def subject(self) -> SqliteStore:
         """A store like ours on the same path, not open yet."""
         return SqliteStore(
-            self.path, clock=self.clock, chance=self.chance, settings=self.settings, failpoint=self.failpoint
+            self.path,
+            clock=self.clock,
+            chance=self.chance,
+            settings=self.settings,
+            failpoint=self.failpoint,
+            log=make_log(LogFormat.JSON, LogLevel.DEBUG, self._log),
         )
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The lines that the store has logged."""
+        return [json.loads(line) for line in self._log.getvalue().splitlines()]
 
     async def open(self) -> None:
         """Open a new store on the path."""

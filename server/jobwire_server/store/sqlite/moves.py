@@ -6,15 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import structlog
-
 from jobwire_server.domain.job import DEFAULT_RETRY_POLICY, JobError, RetryPolicy, State
 from jobwire_server.domain.lifecycle import AttemptFacts, Decision, Event, is_terminal, step
+from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import Lane
 from jobwire_server.store.sqlite.rows import encode_error, policy_of, state_of
 from jobwire_server.store.sqlite.transaction import Transaction
-
-log = structlog.get_logger(__name__)
 
 
 class JobFacts(NamedTuple):
@@ -51,28 +48,27 @@ class Move(NamedTuple):
 def read_facts(transaction: Transaction, keys: Iterable[int]) -> list[JobFacts]:
     """Read the facts of these jobs; those that are gone are left out."""
     found = transaction.one("read_facts", keys=json.dumps(list(keys)), now=transaction.now_us)
-    return [_facts(row) for row in json.loads(found)]
+    return [_facts(transaction, row) for row in json.loads(found)]
 
 
-def _facts(row: list[Any]) -> JobFacts:
+def _facts(transaction: Transaction, row: list[Any]) -> JobFacts:
     (
         key, tenant, job_id, queue, kind, state, fence, attempt, max_attempts, retry, cancel, expired, losses,
     ) = row  # fmt: skip
     return JobFacts(
-        key, tenant, job_id, queue, kind, state_of(state), fence, attempt, max_attempts, _policy(job_id, retry),
-        bool(cancel),
-        bool(expired), losses,
+        key, tenant, job_id, queue, kind, state_of(state), fence, attempt, max_attempts,
+        _policy(transaction, job_id, retry), bool(cancel), bool(expired), losses,
     )  # fmt: skip
 
 
-def _policy(job_id: str, retry: str | None) -> RetryPolicy:
+def _policy(transaction: Transaction, job_id: str, retry: str | None) -> RetryPolicy:
     """The policy of a row; a damaged one must not stop the jobs beside it, so the service's takes its place."""
     if retry is None:
         return DEFAULT_RETRY_POLICY
     try:
         return policy_of(retry)
     except ValueError as error:
-        log.warning("store.policy_unreadable", job_id=job_id, error=str(error))
+        transaction.log.warning(LogEvent.POLICY_UNREADABLE, job_id=job_id, error=str(error))
         return DEFAULT_RETRY_POLICY
 
 

@@ -20,6 +20,7 @@ from jobwire_server.domain.job import Content, Job, NewJob
 from jobwire_server.domain.outcome import Succeeded
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
+from jobwire_server.kernel.telemetry import Log, SilentLog
 from jobwire_server.store.base import (
     CommitNotice,
     JobEvent,
@@ -91,12 +92,14 @@ class SqliteStore:
         chance: Callable[[], float],
         settings: SqliteSettings | None = None,
         failpoint: Failpoint = no_failpoint,
+        log: Log | None = None,
     ) -> None:
         self._path = path
         self._clock = clock
         self._chance = chance
         self._settings = settings or SqliteSettings()
         self._failpoint = failpoint
+        self._log: Log = log or SilentLog()
         self._queries = load()
         self._listeners: list[Callable[[CommitNotice], None]] = []
         self._fatal_listeners: list[Callable[[BaseException], None]] = []
@@ -204,14 +207,13 @@ class SqliteStore:
         newest = connection.execute("SELECT revision, time_us FROM event ORDER BY revision DESC LIMIT 1").fetchone()
         depth = connection.execute("SELECT count(*) FROM job INDEXED BY job_state WHERE state NOT IN (5, 6, 7, 8)")
         return WriterState(
-            epoch=meta["epoch"],
-            revision=max(newest[0] if newest else 0, meta["compacted"]),
-            compacted=meta["compacted"],
+            position=Position(meta["epoch"], max(newest[0] if newest else 0, meta["compacted"]), meta["compacted"]),
             depth=depth.fetchone()[0],  # type: ignore[index]
             clock=StoreClock(self._clock, newest[1] if newest else 0),
             chance=self._chance,
             settings=self._settings,
             queries=self._queries,
+            log=self._log,
         )
 
     # --- writing --------------------------------------------------------------------------------------------------

@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import apsw
-import structlog
 
 from jobwire_server.domain.job import JobError, State
 from jobwire_server.domain.lifecycle import Decision, Event, decide, step
 from jobwire_server.domain.outcome import LeaseLost
 from jobwire_server.kernel.failpoint import Failpoint
+from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import RecoveryBatch, Sweep
 from jobwire_server.store.sqlite.control import remove
 from jobwire_server.store.sqlite.moves import Move, apply_moves, read_facts, waiting_move
 from jobwire_server.store.sqlite.transaction import Transaction
-
-log = structlog.get_logger(__name__)
 
 
 class Recover(NamedTuple):
@@ -130,10 +128,10 @@ def _apply_or_fail(transaction: Transaction, moves: Sequence[Move], skipped: set
         if _applied(transaction, [move]):
             done.append(move)
         elif _applied(transaction, [failing]):
-            log.error("recovery.row_failed", job_id=move.facts.job_id)
+            transaction.log.error(LogEvent.JOB_FAILED_IN_RECOVERY, job_id=move.facts.job_id)
             done.append(failing)
         else:
-            log.error("recovery.row_stuck", job_id=move.facts.job_id)
+            transaction.log.error(LogEvent.JOB_STUCK, job_id=move.facts.job_id)
             skipped.add(move.facts.key)
     return done
 
@@ -152,7 +150,7 @@ def _applied(transaction: Transaction, moves: Sequence[Move]) -> bool:
     except (apsw.ConstraintError, AssertionError) as error:
         transaction.sql("ROLLBACK TO moves")
         transaction.sql("RELEASE moves")
-        log.warning("recovery.refused", rows=len(moves), error=str(error))
+        transaction.log.warning(LogEvent.MOVE_REFUSED, jobs=len(moves), error=str(error))
         return False
     transaction.sql("RELEASE moves")
     return True

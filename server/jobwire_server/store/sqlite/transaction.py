@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 
+from jobwire_server.kernel.telemetry import Log
 from jobwire_server.store.base import CommitNotice, Lane, Position
 from jobwire_server.store.sqlite.connection import StoreClock
 from jobwire_server.store.sqlite.settings import SqliteSettings
@@ -20,6 +21,7 @@ class Transaction:
         self._state = state
         self.settings = state.settings
         self.chance = state.chance
+        self.log = state.log
         self.now_us = now_us
         self.revision = state.revision
         """Newest revision given out, in this transaction or before it."""
@@ -69,24 +71,22 @@ class WriterState:
     def __init__(
         self,
         *,
-        epoch: str,
-        revision: int,
-        compacted: int,
+        position: Position,
         depth: int,
         clock: StoreClock,
         chance: Callable[[], float],
         settings: SqliteSettings,
         queries: Mapping[str, str],
+        log: Log,
     ) -> None:
-        self.epoch = epoch
-        self.revision = revision
-        self.compacted = compacted
+        self.epoch, self.revision, self.compacted = position
         self.depth = depth
         """Number of jobs that have not ended."""
         self.clock = clock
         self.chance = chance
         self.settings = settings
         self.queries = queries
+        self.log = log
         self.full = False
 
     def begin(self, connection: apsw.Connection) -> Transaction:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
-import structlog
 
 from jobwire_server.domain.errors import StoreFull, StoreUnavailable, TooManyRequests
 from jobwire_server.kernel.failpoint import Failpoint
+from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import CommitNotice
 from jobwire_server.store.sqlite.reserve import Reserve
 from jobwire_server.store.sqlite.settings import SqliteSettings
@@ -26,7 +26,6 @@ _ROWS_WORTH_A_GROUP: Final = 1_000
 _MOST_QUIET_TURNS: Final = 32
 _GROUPS_PER_WAL_LOOK: Final = 256
 _WAL_WAIT_MS: Final = 100
-log = structlog.get_logger(__name__)
 
 
 class Rank(IntEnum):
@@ -253,7 +252,7 @@ class Writer:
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.BusyError:
-            log.warning("store.wal_large", bytes=self._wal.stat().st_size)
+            self._state.log.warning(LogEvent.WAL_LARGE, bytes=self._wal.stat().st_size)
         finally:
             self._connection.set_busy_timeout(self._settings.busy_timeout_us // 1000)
 

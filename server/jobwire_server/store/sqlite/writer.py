@@ -215,9 +215,9 @@ class Writer:
         if self._broken is not None:
             self._refuse(group, StoreUnavailable(f"The store failed: {self._broken}."))
             return
-        if self._state.full and self._reserve.take_back():
-            self._state.full = False
         try:
+            if self._state.full and self._reserve.take_back():
+                self._state.full = False
             notice = self._commit(group)
         except Exception as error:  # noqa: BLE001 - nothing is lost: each kind has its answer
             self._take_failure(group, error)
@@ -245,6 +245,14 @@ class Writer:
                 self._refuse(group, error)
 
     def _bound_wal(self) -> None:
+        """Keep the WAL within its limit. Its loss is an I/O error like any other: the thread must not die of it, since
+        every later caller would wait for ever."""
+        try:
+            self._truncate_wal()
+        except (OSError, apsw.Error) as error:
+            self._fail((), error)
+
+    def _truncate_wal(self) -> None:
         """Truncate a WAL that a long reader let grow; gives up quickly when the reader is still there."""
         if self._wal.stat().st_size <= self._settings.wal_limit_bytes:
             return
@@ -272,6 +280,7 @@ class Writer:
         notice = self._state.committed(transaction)
         try:
             self._failpoint("group.after_commit")
+            self._failpoint("submit.before_reply")
         except Exception as error:
             raise StoreUnavailable(f"The answer was lost after the commit: {error}.") from error
         return notice
@@ -308,7 +317,6 @@ class Writer:
             self._answer(group, None)
 
     def _answer(self, group: Sequence[Intent], notice: CommitNotice | None) -> None:
-        self._failpoint("submit.before_reply")
         self._loop.call_soon_threadsafe(self._deliver, group, notice)
 
 

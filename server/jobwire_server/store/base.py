@@ -325,16 +325,17 @@ class Store(Protocol):
         """
 
     async def cancel(self, tenant: str, job_id: str, *, reason: str = "", force: bool = False) -> Job:
-        """Cancel a job and return it (basic). Waiting: CANCELLED at once. PROCESSING: the wish is recorded, the
-        worker is asked; with `force` the lease is fenced and the job CANCELLED now. CANCELLED already: no change.
-        Raises `JobNotFound`, `JobTerminal`."""
+        """Cancel a job and return it (basic), as this very call left it. Waiting: CANCELLED at once. PROCESSING: the
+        wish is recorded, the worker is asked; with `force` the lease is fenced and the job CANCELLED now. CANCELLED
+        already: no change. Raises `JobNotFound`, `JobTerminal`."""
 
     async def retry(
         self, tenant: str, job_id: str, *, additional_attempts: int = 0, schedule_time_us: int | None = None
     ) -> Job:
         """Put a FAILED, CANCELLED or EXPIRED job back to PENDING (SCHEDULED when the time lies ahead), and grant
         `additional_attempts` on top of those used (0 = as many as its policy says). Clears result, error, cancel
-        wish, an expiry that has passed, and the count of lost leases. Raises `JobNotFound`, `JobNotTerminal`,
+        wish, an expiry that has passed, and the count of lost leases. Returns the job (basic) as this very call left
+        it. Raises `JobNotFound`, `JobNotTerminal`,
         `JobSucceeded`."""
 
     async def delete(self, tenant: str, job_id: str) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from jobwire_server.domain.errors import JobNotFound, JobNotTerminal, JobSucceeded, JobTerminal, Refused
-from jobwire_server.domain.job import State
+from jobwire_server.domain.job import Job, State
 from jobwire_server.domain.lifecycle import Event, is_terminal, step
 from jobwire_server.store.base import Lane
 from jobwire_server.store.sqlite.moves import JobFacts, apply_moves, read_facts, waiting_move
+from jobwire_server.store.sqlite.rows import JOB_COLUMNS, job_of
 from jobwire_server.store.sqlite.submit import queue_full
 from jobwire_server.store.sqlite.transaction import Transaction
 from jobwire_server.store.sqlite.writer import Intent, store_full
@@ -58,11 +59,11 @@ def each(apply: Callable[[Transaction, Argument], Answer]) -> Callable[[Transact
     return verb
 
 
-def cancel(transaction: Transaction, wish: Cancel) -> None:
+def cancel(transaction: Transaction, wish: Cancel) -> Job:
     """See `Store.cancel`."""
     facts = _facts(transaction, wish.tenant, wish.job_id)
     if facts.state is State.CANCELLED:
-        return
+        return _job(transaction, facts.key)
     if is_terminal(facts.state):
         raise JobTerminal(
             f"The job {wish.job_id!r} is {facts.state.name}: there is nothing left to cancel.", state=facts.state.name
@@ -72,12 +73,13 @@ def cancel(transaction: Transaction, wish: Cancel) -> None:
             revision = transaction.take_revisions(1) + 1
             transaction.run("ask_cancel", key=facts.key, now=transaction.now_us, reason=wish.reason, revision=revision)
             transaction.cancelled.append((facts.key, facts.fence))
-        return
+        return _job(transaction, facts.key)
     transaction.run("mark_cancelled", key=facts.key, now=transaction.now_us, reason=wish.reason)
     apply_moves(transaction, [waiting_move(facts, Event.CANCEL)])
+    return _job(transaction, facts.key)
 
 
-def retry(transaction: Transaction, wish: Retry) -> None:
+def retry(transaction: Transaction, wish: Retry) -> Job:
     """See `Store.retry`."""
     facts = _facts(transaction, wish.tenant, wish.job_id)
     if facts.state is State.COMPLETED:
@@ -110,6 +112,7 @@ def retry(transaction: Transaction, wish: Retry) -> None:
         transaction.due_at(due_us)
     else:
         transaction.pending.add(Lane(facts.queue, facts.type))
+    return _job(transaction, facts.key)
 
 
 def delete(transaction: Transaction, wish: Delete) -> bool:
@@ -140,6 +143,14 @@ def remove(transaction: Transaction, keys: Sequence[int]) -> None:
     if changed != len(keys):
         raise AssertionError(f"{changed} jobs were removed where {len(keys)} had been chosen")
     transaction.run("orphan_request_keys", keys=listed)
+
+
+def _job(transaction: Transaction, key: int) -> Job:
+    """The job as this very transaction leaves it: a read after the commit would show what came next."""
+    row = transaction.sql(f"SELECT {JOB_COLUMNS} FROM job WHERE key = ?", (key,)).fetchone()  # noqa: S608
+    if row is None:
+        raise AssertionError("a job that was changed in this transaction is not there")
+    return job_of(row, payload=None, result=None)
 
 
 def _facts(transaction: Transaction, tenant: str, job_id: str) -> JobFacts:

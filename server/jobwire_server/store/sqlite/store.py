@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from jobwire_server.domain.errors import JobNotFound, StoreUnavailable
+from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.domain.job import Content, Job, NewJob
 from jobwire_server.domain.outcome import Succeeded
 from jobwire_server.kernel.clock import Clock
@@ -238,15 +238,17 @@ class SqliteStore:
 
     async def cancel(self, tenant: str, job_id: str, *, reason: str = "", force: bool = False) -> Job:
         """See `Store.cancel`."""
-        await self._write(Rank.LEASE, _CANCEL, control.Cancel(tenant, job_id, reason, force))
-        return await self._one(tenant, job_id)
+        job: Job = await self._write(Rank.LEASE, _CANCEL, control.Cancel(tenant, job_id, reason, force))
+        return job
 
     async def retry(
         self, tenant: str, job_id: str, *, additional_attempts: int = 0, schedule_time_us: int | None = None
     ) -> Job:
         """See `Store.retry`."""
-        await self._write(Rank.SUBMIT, _RETRY, control.Retry(tenant, job_id, additional_attempts, schedule_time_us))
-        return await self._one(tenant, job_id)
+        job: Job = await self._write(
+            Rank.SUBMIT, _RETRY, control.Retry(tenant, job_id, additional_attempts, schedule_time_us)
+        )
+        return job
 
     async def delete(self, tenant: str, job_id: str) -> bool:
         """See `Store.delete`."""
@@ -331,12 +333,6 @@ class SqliteStore:
         if self._state is None:
             raise StoreUnavailable("The store is not open.")
         return self._state.clock.now_us()
-
-    async def _one(self, tenant: str, job_id: str) -> Job:
-        job = (await self.get(tenant, [job_id], full=False))[0]
-        if job is None:
-            raise JobNotFound(f"The job {job_id!r} was deleted meanwhile.", job_id=job_id)
-        return job
 
     async def get(self, tenant: str, job_ids: Sequence[str], *, full: bool) -> list[Job | None]:
         """See `Store.get`."""

@@ -1,7 +1,8 @@
 """The seam between the worker runtime and whatever hands it jobs.
 
-Plain batch types, no gRPC: the direct transport calls the dispatcher in the same process, the Work stream (later)
-carries the same batches over the wire. Durations are seconds as floats; nothing here is an absolute time.
+Plain batch types, no gRPC: the direct transport calls the dispatcher in the same process, the gRPC transport carries
+the same batches over the Work stream. Durations are seconds as floats; nothing here is an absolute time, but for
+`Assignment.create_time_seconds`, which is information.
 """
 
 from __future__ import annotations
@@ -12,6 +13,21 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from jobwire.payload import Payload
+from jobwire.v1.job_service_pb2 import SubmitJobRequest
+
+Token = bytes | int
+"""Names a lease; opaque, handed back in every report."""
+
+ANY_QUEUE = "*"
+
+
+class Subscription(NamedTuple):
+    """A queue (`ANY_QUEUE` = every one that is not named beside it) and its share against the others."""
+
+    queue: str
+    weight: int = 1
+    max_in_flight: int = 0
+    """Most assignments of this queue at once; 0 = only the window."""
 
 
 class Hello(NamedTuple):
@@ -24,6 +40,11 @@ class Hello(NamedTuple):
     """Job types it has handlers for; it gets no other."""
     max_in_flight: int
     """Credit window: most assignments at once, absolute."""
+    queues: tuple[Subscription, ...] = (Subscription(ANY_QUEUE),)
+    max_in_flight_bytes: int = 0
+    """Most payload bytes at once, 0 = no bound."""
+    lease_seconds: float | None = None
+    """Wished lease; None = the server's own."""
 
 
 class Welcome(NamedTuple):
@@ -39,8 +60,7 @@ class Welcome(NamedTuple):
 class Assignment(NamedTuple):
     """A job leased to this worker. The lease was committed before this was made."""
 
-    token: bytes | int
-    """Names the lease; opaque, handed back in every report."""
+    token: Token
     job_id: str
     queue: str
     type: str
@@ -52,12 +72,21 @@ class Assignment(NamedTuple):
     lease_seconds: float
     timeout_seconds: float | None
     """Longest run of this attempt (attempt timeout and expire time taken together); None = no bound."""
+    labels: Mapping[str, str] = {}
+    checkpoint: Payload | None = None
+    """What an earlier attempt left for this one."""
+    lost_leases: int = 0
+    """Leases of this job lost in a row before this one: above 0 its handler may be what kills workers."""
+    create_time_seconds: float = 0.0
+    """Submit time, seconds since the epoch by the server's clock."""
 
 
 class Success(NamedTuple):
     """The handler returned."""
 
     result: Payload | None = None
+    follow_ups: tuple[SubmitJobRequest, ...] = ()
+    """Jobs created in the transaction that records the success: all of it happens, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +106,8 @@ class Release:
     """Given back unfinished: costs no attempt. With a delay it is a snooze."""
 
     delay_seconds: float = 0.0
+    reason: str = ""
+    """For the server's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +115,8 @@ class Stopped:
     """The handler obeyed a cancel order, or cancelled its own job."""
 
     reason: str = ""
+    result: Payload | None = None
+    """Whatever was done so far."""
 
 
 Outcome = Success | Failure | Release | Stopped
@@ -92,7 +125,7 @@ Outcome = Success | Failure | Release | Stopped
 class OutcomeReport(NamedTuple):
     """How one assignment ended."""
 
-    token: bytes | int
+    token: Token
     outcome: Outcome
 
 
@@ -109,23 +142,25 @@ class AckCode(IntEnum):
 class Ack(NamedTuple):
     """Durable answer to an outcome. RETRY: a passing fault, send it again. INVALID: the lease still stands."""
 
-    token: bytes | int
+    token: Token
     code: AckCode
     message: str = ""
 
 
 class LeaseUpdate(NamedTuple):
-    """Keeps a lease alive, and carries progress if there is any."""
+    """Keeps a lease alive, and carries progress and a checkpoint if there are any."""
 
-    token: bytes | int
+    token: Token
     progress_percent: float | None = None
     progress_message: str | None = None
+    checkpoint: Payload | None = None
+    """Kept with the job and handed to the next attempt, if there is one."""
 
 
 class LeaseState(NamedTuple):
     """A lease as the server sees it."""
 
-    token: bytes | int
+    token: Token
     valid: bool
     cancel_requested: bool
     remaining_seconds: float
@@ -134,7 +169,7 @@ class LeaseState(NamedTuple):
 class CancelOrder(NamedTuple):
     """Stop this job and report `Stopped` (or any outcome) within the grace, or the lease is fenced."""
 
-    token: bytes | int
+    token: Token
     reason: str
     grace_seconds: float
 
@@ -148,15 +183,26 @@ class Inbox(Protocol):
     def cancel(self, orders: Sequence[CancelOrder]) -> None:
         """Stop these jobs; unknown tokens are ignored."""
 
-    def lose(self, tokens: Sequence[bytes | int]) -> None:
+    def lose(self, tokens: Sequence[Token]) -> None:
         """These leases are over: stop the handlers, report nothing."""
 
     def drain(self, reason: str) -> None:
-        """The server goes away: take nothing new."""
+        """The server goes away for good (it will not be reached again under its address): take nothing new."""
+
+    def held(self) -> Sequence[Token]:
+        """Every lease that this worker still holds, those with unacknowledged outcomes included: what a transport
+        that has to introduce the worker again says that it holds."""
+
+    def renewed(self, states: Sequence[LeaseState]) -> None:
+        """What the server said of the held leases when the worker was introduced again."""
 
 
 class Transport(Protocol):
-    """What the runtime needs of a server."""
+    """What the runtime needs of a server.
+
+    A transport that loses its server connects again by itself, with jitter, and introduces the worker anew; meanwhile
+    `report`, `abandon` and `update` raise ConnectionError, handlers run on, and leases end by their local deadline.
+    """
 
     async def open(self, hello: Hello, inbox: Inbox) -> Welcome:
         """Introduce the worker. No assignment arrives before the first `resize`."""
@@ -168,7 +214,7 @@ class Transport(Protocol):
         """Record outcomes, each on its own; answers in order, after the commit. Raises ConnectionError when nothing
         is known of them: send them again."""
 
-    async def abandon(self, tokens: Sequence[bytes | int]) -> None:
+    async def abandon(self, tokens: Sequence[Token]) -> None:
         """These attempts died without an outcome (the process of the handler is gone): end their leases now, as lost.
 
         Counts as a lost lease, with all that follows from it; a lease that is over already is passed by. Raises

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jobwire_server.domain.job import Content, JobError
+from jobwire_server.domain.job import Content, JobError, NewJob
 
 
 class Succeeded(NamedTuple):
     """The handler returned."""
 
     result: Content | None = None
+    follow_ups: Sequence[NewJob] = ()
+    """Jobs of the same tenant, created in the transaction that records the success: all of it happens, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,9 @@ class Failed:
 class Released:
     """Given back unfinished (drain), or proven undelivered: costs no attempt."""
 
+    reason: str = ""
+    """For the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snoozed:
@@ -40,6 +46,8 @@ class Stopped:
     """The handler obeyed a cancel wish, or cancelled its own job."""
 
     reason: str = ""
+    result: Content | None = None
+    """Whatever was done so far; kept as the job's result."""
 
 
 @dataclass(frozen=True, slots=True)

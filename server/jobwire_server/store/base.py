@@ -98,6 +98,18 @@ class SubmitReceipt(NamedTuple):
 # --- leasing ------------------------------------------------------------------------------------------------------
 
 
+class QueueShare(NamedTuple):
+    """What one queue may get of a lease request. See `domain.fairness`, which shares by these numbers."""
+
+    queue: str
+    weight: int = 1
+    turn: float = 0.0
+    """Where the queue stands in the order of service: the lowest turn is served next, and each job served adds
+    1 / weight to it."""
+    limit: int | None = None
+    """Most jobs of this queue; None = only the request's own limit."""
+
+
 class LeaseRequest(NamedTuple):
     """Ask for up to `limit` PENDING jobs of `lanes`, together at most `max_bytes` of payload (but at least one job)."""
 
@@ -106,6 +118,9 @@ class LeaseRequest(NamedTuple):
     limit: int
     lease_us: int
     max_bytes: int = 4 << 20
+    shares: Sequence[QueueShare] = ()
+    """How the queues of the lanes share the limit; a queue without a share has weight 1, turn 0 and no limit of its
+    own. Empty = one order over all lanes, whatever their queues."""
 
 
 class Lease(NamedTuple):
@@ -129,6 +144,11 @@ class Lease(NamedTuple):
     """Time left until the job's expire_time."""
     priority: int
     create_time_us: int
+    labels: Mapping[str, str] = {}
+    checkpoint: Content | None = None
+    """What an earlier attempt left for this one."""
+    losses: int = 0
+    """Leases of the job that were lost in a row, while the server lived, before this one."""
 
 
 class Report(NamedTuple):
@@ -149,6 +169,8 @@ class ReportCode(IntEnum):
     anything else); nothing changed."""
     LEASE_LOST = 3
     """The fence is no longer current, or the job is not PROCESSING; nothing changed."""
+    REFUSED = 4
+    """The follow-ups cannot be created (`ReportAnswer.refusal` says why); nothing changed, the lease stands."""
 
 
 class ReportAnswer(NamedTuple):
@@ -157,16 +179,22 @@ class ReportAnswer(NamedTuple):
     code: ReportCode
     state: State | None
     """State of the job now; None when the job is gone."""
+    due_in_us: int | None = None
+    """Time until the next attempt of a job that went to RETRYING or SCHEDULED by this very report."""
+    refusal: JobwireError | None = None
+    """Set with REFUSED."""
 
 
 class LeaseUpdate(NamedTuple):
-    """Keep the lease (key, fence) alive for `lease_us` from now, and record progress if given."""
+    """Keep the lease (key, fence) alive for `lease_us` from now, and record progress and checkpoint if given."""
 
     key: int
     fence: int
     lease_us: int
     progress_percent: float | None = None
     progress_message: str | None = None
+    checkpoint: Content | None = None
+    """Replaces the job's checkpoint; it goes to the next attempt, if there is one."""
 
 
 class LeaseState(NamedTuple):
@@ -175,6 +203,17 @@ class LeaseState(NamedTuple):
     valid: bool
     cancel_requested: bool
     remaining_us: int
+
+
+class Reattached(NamedTuple):
+    """What became of the leases of a worker process that has come back."""
+
+    states: Sequence[LeaseState]
+    """One per lease that it said it holds, in order."""
+    leases: Sequence[Lease]
+    """Those of them that stand, in the same order, without payload and checkpoint."""
+    returned: int
+    """Leases of its instance that it did not name: never received, so PENDING again, at no cost to their attempts."""
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -356,11 +395,23 @@ class Store(Protocol):
     async def report(self, reports: Sequence[Report]) -> list[ReportAnswer]:
         """Record how attempts ended, each on its own, in order. Fenced: a report whose fence is not the job's current
         one, or whose job is not PROCESSING, changes nothing at all. What follows is `lifecycle.decide`, on facts read
-        in the same transaction."""
+        in the same transaction. A success and its follow-ups are one: created with it, in the job's tenant, under the
+        rules of an atomic `submit`; a refusal of one of them refuses the report alone (REFUSED). A COMPLETED job
+        keeps no checkpoint."""
 
     async def extend(self, updates: Sequence[LeaseUpdate]) -> list[LeaseState]:
-        """Extend leases and record progress, each on its own, fenced as `report`. Writes no event. A lease is never
-        extended beyond the attempt's timeout (and a grace in which its outcome may be reported)."""
+        """Extend leases, record progress and checkpoints, each on its own, fenced as `report`. Writes no event. A lease
+        is never extended beyond the attempt's timeout (and a grace in which its outcome may be reported). A checkpoint
+        outlives lost leases, failures, releases and a RetryJob; it goes with the success, or with the job."""
+
+    async def reattach(self, owner: Owner, held: Sequence[tuple[int, int]]) -> Reattached:
+        """A worker process has come back, and names the leases (key, fence) that it holds. Those that stand are the
+        owner's from now on (whatever they were before; their time is not changed). Every other lease of
+        `owner.instance_id` was never received and is released. One transaction; twice in a row changes nothing."""
+
+    async def held_by(self, instance_id: str, *, limit: int) -> list[Lease]:
+        """Read the unexpired leases of one instance, payload and checkpoint included, oldest first; served by an
+        index. Changes nothing."""
 
     # sweeps -----------------------------------------------------------------------------------------------------
     async def recover(self, *, instance_id: str, limit: int) -> RecoveryBatch:
@@ -391,8 +442,9 @@ class Store(Protocol):
         of one tenant (served by an index). Raises `RevisionCompacted` when rows after `after` may be gone (not when
         `job_ids` are named: what is left of them is returned)."""
 
-    async def pending_lanes(self, types: Sequence[str]) -> list[Lane]:
-        """Lanes of these types that hold a PENDING job now; an index seek per lane, whatever the backlog."""
+    async def pending_lanes(self, types: Sequence[str] | None, queues: Sequence[str] | None = None) -> list[Lane]:
+        """Lanes of these types and queues (None = any) that hold a PENDING job now; an index seek per lane, whatever
+        the backlog."""
 
     async def counts(self) -> StoreCounts:
         """Jobs per state."""

@@ -225,7 +225,7 @@ class Reattached(NamedTuple):
     leases: Sequence[Lease]
     """Those of them that stand, in the same order, without payload and checkpoint."""
     returned: int
-    """Leases of its instance that it did not name: never received, so PENDING again, at no cost to their attempts."""
+    """Leases of its instance that it did not name: never received, so released, at no cost to their attempts."""
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -24,9 +24,7 @@ _WORKERS_QUERY: Final = page_token.query_hash(b"workers")
 class AdminService:
     """The server itself."""
 
-    def __init__(
-        self, store: Store, facts: ServerFacts, limits: Limits, *, roster: Roster, page_secret: bytes
-    ) -> None:
+    def __init__(self, store: Store, facts: ServerFacts, limits: Limits, *, roster: Roster, page_secret: bytes) -> None:
         self._store = store
         self._facts = facts
         self._limits = limits

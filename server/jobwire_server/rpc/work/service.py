@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
 
 from jobwire.v1 import worker_service_pb2 as pb
-from jobwire_server.dispatch.dispatcher import Dispatcher
-from jobwire_server.dispatch.pulls import Pull, Pulls
-from jobwire_server.dispatch.roster import Roster
+from jobwire_server.dispatch.engine import Engine
+from jobwire_server.dispatch.pulls import Pull
 from jobwire_server.dispatch.session import Beat
 from jobwire_server.domain.errors import FieldInvalid, LeaseLostError, Violation
 from jobwire_server.domain.job import SECOND_US
@@ -38,10 +37,8 @@ class WorkerService:
     def __init__(
         self,
         desk: Desk,
+        engine: Engine,
         *,
-        dispatcher: Dispatcher,
-        roster: Roster,
-        pulls: Pulls,
         gate: Gate,
         clock: Clock,
         chance: Chance,
@@ -49,9 +46,7 @@ class WorkerService:
     ) -> None:
         """`transport`: how recovery sees the leases of its streams (DIRECT for the server's own pool)."""
         self._desk = desk
-        self._dispatcher = dispatcher
-        self._roster = roster
-        self._pulls = pulls
+        self._dispatcher, self._roster, self._pulls = engine.dispatcher, engine.roster, engine.pulls
         self._gate = gate
         self._clock = clock
         self._chance = chance

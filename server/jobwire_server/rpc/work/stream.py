@@ -15,7 +15,7 @@ from typing import Final
 from jobwire.v1 import worker_service_pb2 as pb
 from jobwire_server.dispatch.roster import Hello, Presence, Roster, WorkerName, WorkerReplaced
 from jobwire_server.dispatch.session import Run, WorkerSession
-from jobwire_server.dispatch.settings import DispatchSettings
+from jobwire_server.dispatch.settings import HEARTBEATS_PER_LEASE, DispatchSettings
 from jobwire_server.domain.errors import (
     Draining,
     JobwireError,
@@ -170,7 +170,7 @@ class WorkStream:
             capabilities=_CAPABILITIES,
         )
         welcome.lease_duration.FromMicroseconds(lease_us)
-        welcome.heartbeat_interval.FromMicroseconds(lease_us // SILENT_INTERVALS)
+        welcome.heartbeat_interval.FromMicroseconds(lease_us // HEARTBEATS_PER_LEASE)
         by_token = dict(zip(held, states, strict=True))
         for token in hello.held_lease_tokens:
             welcome.leases.append(self._desk.state_message(token[:64], by_token.get(token, _LOST)))
@@ -299,7 +299,7 @@ class WorkStream:
 
     def _heartbeat_seconds(self) -> float:
         lease_us = self._session.lease_us if self._session is not None else self._settings.lease_us
-        return lease_us / SECOND_US / SILENT_INTERVALS
+        return lease_us / SECOND_US / HEARTBEATS_PER_LEASE
 
     def _break(self, error: JobwireError) -> None:
         if self._session is not None:

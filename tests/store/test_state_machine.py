@@ -403,14 +403,21 @@ class StoreMachine(RuleBasedStateMachine):
         waits = counted and job is not None and job.state in (State.RETRYING, State.SCHEDULED)
         assert answer.due_in_us == (job.due_us - self.model.now_us if waits and job else None)
 
-    @rule(target=leases, lane=lanes, outcome=st.one_of(*outcomes.values(), st.none()), lease_s=st.sampled_from([1, 10]))
-    def work_on_the_next(self, lane: Lane, outcome: Outcome | None, lease_s: int) -> Any:
+    @rule(
+        target=leases,
+        lane=lanes,
+        outcome=st.one_of(*outcomes.values(), st.none(), st.just(Succeeded())),
+        lease_s=st.sampled_from([1, 10]),
+        checkpoint=st.sampled_from([None, Content(b"1", "c/p")]),
+    )
+    def work_on_the_next(self, lane: Lane, outcome: Outcome | None, lease_s: int, checkpoint: Content | None) -> Any:
         """A worker takes the next job, and ends its attempt or vanishes; a new lease always outdates the old."""
         granted = self.run(self.rig.store.lease(LeaseRequest(OWNERS[0], [lane], 1, lease_s * SECOND_US)))
-        assert [one.key for one in granted] == [
-            job.key for job in self.model.lease([lane], 1, OWNERS[0], lease_s * SECOND_US)
-        ]
+        expected = self.model.lease([lane], 1, OWNERS[0], lease_s * SECOND_US)
+        assert [_facts(lease) for lease in granted] == [_expected(job) for job in expected]
         for lease in granted:
+            if checkpoint is not None:
+                self.extend(lease, lease_s, None, checkpoint)
             if outcome is None:
                 self.advance(lease_s)
                 self.expire_leases(100)

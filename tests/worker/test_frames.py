@@ -9,8 +9,22 @@ import threading
 import pytest
 
 from jobwire.payload import Payload
-from jobwire.worker.frames import Frame, FrameBroken, outcome_frame, outcome_of, read_frame, write_frame
-from jobwire.worker.transport import Failure, Outcome, Release, Stopped, Success
+from jobwire.v1.job_service_pb2 import SubmitJobRequest
+from jobwire.worker.frames import (
+    Frame,
+    FrameBroken,
+    assignment_of,
+    checkpoint_frame,
+    checkpoint_of,
+    job_frame,
+    outcome_frame,
+    outcome_of,
+    read_frame,
+    write_frame,
+)
+from jobwire.worker.handler import Handler
+from jobwire.worker.run import Run
+from jobwire.worker.transport import Assignment, Failure, Outcome, Release, Stopped, Success
 
 
 def written(frame: Frame) -> bytes:
@@ -63,10 +77,45 @@ def test_a_frame_that_is_too_long_is_not_written() -> None:
         Failure("ValueError", "message", "detail", retryable=False, retry_delay_seconds=1.5),
         Failure("ValueError"),
         Release(2.0),
+        Success(Payload(b"1", "text/plain"), (SubmitJobRequest(job_id="a"), SubmitJobRequest(job_id="b" * 60))),
+        Release(2.0, "not now"),
         Stopped("why"),
+        Stopped("why", Payload(b"half", "text/plain")),
     ],
 )
 def test_an_outcome_comes_back_as_it_was(outcome: Outcome) -> None:
     frame = read_frame(io.BytesIO(written(outcome_frame(outcome))))
     assert frame is not None
     assert outcome_of(frame) == outcome
+
+
+def through(frame: Frame) -> Frame:
+    read = read_frame(io.BytesIO(written(frame)))
+    assert read is not None
+    return read
+
+
+@pytest.mark.parametrize("payload", [None, Payload(b""), Payload(b"\x00\xff", "image/gif", "gzip")])
+@pytest.mark.parametrize("checkpoint", [None, Payload(b""), Payload(b'{"i":3}', "application/json", is_text=True)])
+def test_a_child_gets_the_assignment_but_for_what_is_the_workers_own(
+    payload: Payload | None, checkpoint: Payload | None
+) -> None:
+    assignment = Assignment(
+        token=b"secret", job_id="j", queue="q", type="t", attempt=2, max_attempts=5, fence=7, payload=payload,
+        headers={"h": "1"}, lease_seconds=30.0, timeout_seconds=9.0, labels={"l": "2"}, checkpoint=checkpoint,
+        lost_leases=1, create_time_seconds=12.5,
+    )  # fmt: skip
+    handler = Handler(lambda: None, type="t")
+    assert assignment_of(through(job_frame(Run(assignment, handler)))) == assignment._replace(token=0, lease_seconds=0)
+
+
+def test_a_checkpoint_comes_back_as_it_was() -> None:
+    checkpoint = Payload(b"\x00", "application/octet-stream", "gzip")
+    assert checkpoint_of(through(checkpoint_frame(checkpoint))) == checkpoint
+
+
+def test_a_body_that_ends_before_what_its_header_describes_is_refused() -> None:
+    header, body = through(outcome_frame(Success(Payload(b"1234"), (SubmitJobRequest(job_id="a"),))))
+    for length in range(len(body)):
+        with pytest.raises(FrameBroken, match="early"):
+            outcome_of(Frame(header, body[:length]))

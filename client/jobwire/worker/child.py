@@ -22,7 +22,15 @@ from typing import Any, BinaryIO, NoReturn
 
 from jobwire.worker.attempt import Attempt, Cause
 from jobwire.worker.clock import Clock, SystemClock
-from jobwire.worker.frames import Frame, FrameBroken, assignment_of, outcome_frame, read_frame, write_frame
+from jobwire.worker.frames import (
+    Frame,
+    FrameBroken,
+    assignment_of,
+    checkpoint_frame,
+    outcome_frame,
+    read_frame,
+    write_frame,
+)
 from jobwire.worker.handler import Handler
 from jobwire.worker.invoke import failure_of, invoke, invoke_async, outcome_of_error
 from jobwire.worker.loading import find
@@ -90,6 +98,7 @@ class Child:
         self._say(Frame({"is": "began"}))
         outcome = self._outcome_of(run)
         self._run = self._task = None
+        self._pass_checkpoint_on(run)
         try:
             self._say(outcome_frame(outcome))
         except FrameBroken as error:
@@ -159,10 +168,17 @@ class Child:
         pause = threading.Event()
         while self._moved.wait():
             self._moved.clear()
-            run = self._run
-            if run is not None and run.progress is not None:
-                self._say(Frame({"is": "progress", "progress": run.progress}))
+            if (run := self._run) is not None:
+                self._pass_checkpoint_on(run)
+                if run.progress is not None:
+                    self._say(Frame({"is": "progress", "progress": run.progress}))
             pause.wait(PROGRESS_PAUSE_SECONDS)
+
+    def _pass_checkpoint_on(self, run: Run) -> None:
+        """Send the newest checkpoint, if it was not: in between, and before the outcome."""
+        with self._writing:
+            if (checkpoint := run.take_checkpoint()) is not None:
+                write_frame(self._target, checkpoint_frame(checkpoint))
 
     def _say(self, frame: Frame) -> None:
         with self._writing:

@@ -1,7 +1,10 @@
 """What a worker and its child process say to each other: frames of a small JSON header and bytes.
 
 Worker to child: `init`, then `job` and, while it runs, `stop`; `end` when there is no more work.
-Child to worker: `ready` or `broken`, then `began`, `progress` and `outcome` for each job.
+Child to worker: `ready` or `broken`, then `began`, `progress`, `checkpoint` and `outcome` for each job.
+
+A frame's body is what the header describes, one after the other: payloads as `[type, encoding, is_text, bytes]` (null =
+none), messages by their bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from jobwire.payload import Payload
+from jobwire.v1.job_service_pb2 import SubmitJobRequest
 from jobwire.worker.run import Run
 from jobwire.worker.transport import Assignment, Failure, Outcome, Release, Stopped, Success
 
@@ -66,56 +70,98 @@ def read_frame(stream: BinaryIO) -> Frame | None:
 
 def job_frame(run: Run) -> Frame:
     """An assignment for a child."""
-    job = run.assignment._asdict()
-    del job["token"], job["payload"], job["lease_seconds"]
-    job["headers"] = dict(run.assignment.headers)
+    assignment = run.assignment
+    job = assignment._asdict()
+    del job["token"], job["payload"], job["checkpoint"], job["lease_seconds"]
+    job["headers"], job["labels"] = dict(assignment.headers), dict(assignment.labels)
     job["timeout_seconds"] = run.timeout_seconds
-    payload = _described(run.assignment.payload)
-    return Frame({"is": "job", "job": job, "payload": payload}, _bytes_of(run.assignment.payload))
+    contents = (assignment.payload, assignment.checkpoint)
+    return Frame({"is": "job", "job": job, "contents": [_described(each) for each in contents]}, _joined(*contents))
 
 
 def assignment_of(frame: Frame) -> Assignment:
     """The child's reading of `job_frame`. The lease is the worker's own affair."""
-    payload = _payload(frame.header["payload"], frame.body)
-    return Assignment(token=0, payload=payload, lease_seconds=0.0, **frame.header["job"])
+    body = _Body(frame.body)
+    payload, checkpoint = (body.payload(each) for each in frame.header["contents"])
+    return Assignment(token=0, payload=payload, checkpoint=checkpoint, lease_seconds=0.0, **frame.header["job"])
+
+
+def checkpoint_frame(checkpoint: Payload) -> Frame:
+    """A checkpoint of the running job, for the worker."""
+    return Frame({"is": "checkpoint", "payload": _described(checkpoint)}, checkpoint.data)
+
+
+def checkpoint_of(frame: Frame) -> Payload:
+    """The worker's reading of `checkpoint_frame`."""
+    checkpoint = _Body(frame.body).payload(frame.header["payload"])
+    if checkpoint is None:
+        raise FrameBroken("A checkpoint frame has no checkpoint.")
+    return checkpoint
 
 
 def outcome_frame(outcome: Outcome) -> Frame:
     """How a job ended, for the worker."""
     match outcome:
-        case Success(result):
-            return Frame({"is": "outcome", "of": "success", "payload": _described(result)}, _bytes_of(result))
+        case Success(result, follow_ups):
+            messages = [each.SerializeToString() for each in follow_ups]
+            header = {
+                "is": "outcome", "of": "success", "payload": _described(result),
+                "follow_ups": [len(message) for message in messages],
+            }  # fmt: skip
+            return Frame(header, b"".join((_joined(result), *messages)))
         case Failure(error_type, message, detail, retryable, delay):
             facts = [error_type, message, detail, retryable, delay]
             return Frame({"is": "outcome", "of": "failure", "facts": facts})
-        case Release(delay_seconds):
-            return Frame({"is": "outcome", "of": "release", "facts": [delay_seconds]})
-        case Stopped(reason):
-            return Frame({"is": "outcome", "of": "stopped", "facts": [reason]})
+        case Release(delay_seconds, reason):
+            return Frame({"is": "outcome", "of": "release", "facts": [delay_seconds, reason]})
+        case Stopped(reason, result):
+            header = {"is": "outcome", "of": "stopped", "reason": reason, "payload": _described(result)}
+            return Frame(header, _joined(result))
 
 
 def outcome_of(frame: Frame) -> Outcome:
     """The worker's reading of `outcome_frame`."""
-    match frame.header["of"]:
+    header, body = frame.header, _Body(frame.body)
+    match header["of"]:
         case "success":
-            return Success(_payload(frame.header["payload"], frame.body))
+            result = body.payload(header["payload"])
+            return Success(result, tuple(SubmitJobRequest.FromString(body.take(n)) for n in header["follow_ups"]))
         case "failure":
-            return Failure(*frame.header["facts"])
+            return Failure(*header["facts"])
         case "release":
-            return Release(*frame.header["facts"])
+            return Release(*header["facts"])
         case "stopped":
-            return Stopped(*frame.header["facts"])
+            return Stopped(header["reason"], body.payload(header["payload"]))
         case strange:
             raise FrameBroken(f"{strange!r} is no outcome.")
 
 
 def _described(payload: Payload | None) -> list[Any] | None:
-    return None if payload is None else [payload.content_type, payload.content_encoding, payload.is_text]
+    return None if payload is None else [*payload[1:], len(payload.data)]
 
 
-def _bytes_of(payload: Payload | None) -> bytes:
-    return b"" if payload is None else payload.data
+def _joined(*payloads: Payload | None) -> bytes:
+    return b"".join(payload.data for payload in payloads if payload is not None)
 
 
-def _payload(described: list[Any] | None, data: bytes) -> Payload | None:
-    return None if described is None else Payload(data, *described)
+class _Body:
+    """Reads a body from its start to its end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._place = 0
+
+    def take(self, length: int) -> bytes:
+        """The next bytes."""
+        piece = self._data[self._place : self._place + length]
+        if len(piece) < length:
+            raise FrameBroken(f"A frame's body ends {length - len(piece)} bytes early.")
+        self._place += length
+        return piece
+
+    def payload(self, described: list[Any] | None) -> Payload | None:
+        """The next payload, if there is one."""
+        if described is None:
+            return None
+        *facts, length = described
+        return Payload(self.take(length), *facts)

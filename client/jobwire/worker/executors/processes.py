@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 from jobwire.worker.attempt import Cause
 from jobwire.worker.executors.base import Post
-from jobwire.worker.frames import Frame, FrameBroken, job_frame, outcome_of, read_frame, write_frame
+from jobwire.worker.frames import Frame, FrameBroken, checkpoint_of, job_frame, outcome_of, read_frame, write_frame
 from jobwire.worker.run import Event, Run, Sign
 from jobwire.worker.text import bounded
 from jobwire.worker.transport import Failure, Stopped
@@ -154,22 +154,28 @@ class _Keeper:
         if run.must_stop():  # the order came while the child was starting
             self.stop(run)
         while (frame := child.read()) is not None:
-            match frame.kind:
-                case "began":
-                    begun = True
-                    self._post((run, Sign.BEGAN))
-                case "progress":
-                    run.tell(*frame.header["progress"])
-                case "outcome":
-                    return self._take(child, run, frame)
-                case strange:
-                    raise FrameBroken(f"It said {strange!r}, which means nothing.")
+            if frame.kind == "outcome":
+                return self._take(child, run, frame)
+            begun = begun or frame.kind == "began"
+            self._hear(run, frame)
         code = self._part(0)
         if not begun:
             return None
         job = run.assignment
         _log.warning("The child process that ran job %s (%s) died: %s.", job.job_id, job.type, _told(code))
         return Sign.DIED
+
+    def _hear(self, run: Run, frame: Frame) -> None:
+        """Pass on what a running handler says."""
+        match frame.kind:
+            case "began":
+                self._post((run, Sign.BEGAN))
+            case "progress":
+                run.tell(*frame.header["progress"])
+            case "checkpoint":
+                run.keep(checkpoint_of(frame))
+            case strange:
+                raise FrameBroken(f"It said {strange!r}, which means nothing.")
 
     def _take(self, child: _Process, run: Run, frame: Frame) -> Event:
         """The run is over; so is its child when it was interrupted: it leaves by itself."""

@@ -94,24 +94,7 @@ def test_only_the_newest_checkpoint_is_left_to_be_sent_and_whoever_sends_is_told
     ctx.checkpoint(2)
 
     assert told == [attempt, attempt]
-    assert attempt.take_checkpoint() == as_json("2")
-    assert attempt.take_checkpoint() is None
-
-
-def test_a_checkpoint_that_could_not_be_sent_gives_way_to_a_newer_one() -> None:
-    attempt = attempt_of()
-    ctx = context_of(attempt)
-    ctx.checkpoint(1)
-    taken = attempt.take_checkpoint()
-    assert taken is not None
-
-    attempt.put_back(taken)
-    assert attempt.checkpoint == taken
-
-    attempt.take_checkpoint()
-    ctx.checkpoint(2)
-    attempt.put_back(taken)
-    assert attempt.checkpoint == as_json("2")
+    assert attempt.unsaved() == as_json("2")
 
 
 def test_a_checkpoint_that_cannot_be_kept_is_refused_and_the_one_before_it_stays() -> None:

@@ -301,7 +301,7 @@ async def test_a_drain_stops_children_and_gives_their_jobs_back(notes: Notes) ->
         clock.advance(0.6)  # the stubborn one is killed
         await drain
         assert {token: worker.server.outcomes[token] for token, _ in started} == dict.fromkeys(
-            [token for token, _ in started], Release()
+            [token for token, _ in started], Release(reason="the worker is shutting down")
         )
         for _, pid in started:
             await ended(pid)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from enum import IntEnum
-from typing import ClassVar
 
 from jobwire.payload import Payload
 from jobwire.v1.job_service_pb2 import SubmitJobRequest
@@ -27,19 +25,17 @@ class Cause(IntEnum):
 
 class Attempt:
     """What runtime and handler share. The handler writes `progress`, `checkpoint`, `follow_ups` and `obeying`, the
-    runtime all else."""
+    runtime all else; so neither has to wait for the other."""
 
     __slots__ = (
-        "assignment", "cause", "checkpoint", "deadline", "follow_ups", "obeying", "on_progress", "progress", "reason",
+        "assignment", "cause", "checkpoint", "deadline", "follow_ups", "kept", "obeying", "on_progress", "progress",
+        "reason", "told",
     )  # fmt: skip
-
-    _swapping: ClassVar = threading.Lock()
-    """One for all: checkpoints are rare, attempts are many. Held for an assignment or two."""
 
     def __init__(self, assignment: Assignment, on_progress: Callable[[Attempt], None] | None = None) -> None:
         self.assignment = assignment
         self.on_progress = on_progress
-        """Told, in any thread, that there is new progress, or a checkpoint."""
+        """Told, in any thread, that there is new progress or a new checkpoint."""
         self.deadline: float | None = None
         """Monotonic end of the attempt; None = no bound, or not started yet."""
         self.cause: Cause | None = None
@@ -47,9 +43,13 @@ class Attempt:
         self.obeying = False
         """The handler has heard that it must stop, and cleans up."""
         self.progress: tuple[float, str | None] | None = None
-        """Newest progress that was not sent yet: percent and message."""
+        """Newest progress: percent and message."""
+        self.told: tuple[float, str | None] | None = None
+        """The progress that was passed on last."""
         self.checkpoint: Payload | None = None
-        """Newest checkpoint that was not sent yet."""
+        """Newest checkpoint."""
+        self.kept: Payload | None = None
+        """The checkpoint that the server is known to have."""
         self.follow_ups: list[SubmitJobRequest] = []
         """Jobs to create if this attempt succeeds."""
 
@@ -59,26 +59,19 @@ class Attempt:
         if self.on_progress is not None:
             self.on_progress(self)
 
-    def keep(self, checkpoint: Payload) -> None:
-        """Leave a checkpoint to be passed on; one that was not sent yet is replaced."""
-        with self._swapping:
-            self.checkpoint = checkpoint
+    def save(self, checkpoint: Payload) -> None:
+        """Leave a checkpoint to be kept for the next attempt; one that was not sent yet is replaced."""
+        self.checkpoint = checkpoint
         if self.on_progress is not None:
             self.on_progress(self)
 
-    def take_checkpoint(self) -> Payload | None:
-        """The newest checkpoint, to be sent now; None when there is none that was not sent."""
-        if self.checkpoint is None:
-            return None
-        with self._swapping:
-            checkpoint, self.checkpoint = self.checkpoint, None
-        return checkpoint
+    def unsaved(self) -> Payload | None:
+        """The newest checkpoint, unless the server is known to have it."""
+        return None if self.checkpoint is self.kept else self.checkpoint
 
-    def put_back(self, checkpoint: Payload) -> None:
-        """It could not be sent: send it again, unless there is a newer one."""
-        with self._swapping:
-            if self.checkpoint is None:
-                self.checkpoint = checkpoint
+    def has_news(self) -> bool:
+        """Whether there is progress or a checkpoint to pass on."""
+        return self.progress is not self.told or self.checkpoint is not self.kept
 
     def must_stop(self) -> bool:
         """Whether the handler has to stop. May turn true at any time."""

@@ -7,6 +7,7 @@ that reads the pipe ends it at end of file.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import queue
@@ -164,20 +165,24 @@ class Child:
         self._moved.set()
 
     def _pass_progress_on(self) -> None:
-        """Send the newest progress, not every one."""
+        """Send the newest progress and the newest checkpoint, not every one."""
         pause = threading.Event()
         while self._moved.wait():
             self._moved.clear()
             if (run := self._run) is not None:
                 self._pass_checkpoint_on(run)
-                if run.progress is not None:
-                    self._say(Frame({"is": "progress", "progress": run.progress}))
+                with self._writing:
+                    # Not after its outcome: the worker would take it for the next job's.
+                    if self._run is run and (progress := run.progress) is not run.told:
+                        run.told = progress
+                        write_frame(self._target, Frame({"is": "progress", "progress": progress}))
             pause.wait(PROGRESS_PAUSE_SECONDS)
 
     def _pass_checkpoint_on(self, run: Run) -> None:
-        """Send the newest checkpoint, if it was not: in between, and before the outcome."""
-        with self._writing:
-            if (checkpoint := run.take_checkpoint()) is not None:
+        """Send the run's newest checkpoint if it was not sent: by the thread above, or right before the outcome."""
+        with self._writing, contextlib.suppress(FrameBroken):  # one that is too long for the pipe is lost
+            if (checkpoint := run.unsaved()) is not None:
+                run.kept = checkpoint
                 write_frame(self._target, checkpoint_frame(checkpoint))
 
     def _say(self, frame: Frame) -> None:

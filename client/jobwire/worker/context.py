@@ -176,7 +176,7 @@ class JobContext:
         NotEncodable, PayloadTooLarge.
         """
         saved = encode(value)
-        self._attempt.keep(_NULL if saved is None else _within_limit("checkpoint", saved))
+        self._attempt.save(_NULL if saved is None else _within_limit("checkpoint", saved))
 
     def follow_up(self, job: str | Target, /, *payload: object, **options: Unpack[SubmitOptions]) -> None:
         """Have another job created in the very transaction that records the success of this attempt: both, or none.

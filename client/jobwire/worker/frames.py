@@ -2,9 +2,6 @@
 
 Worker to child: `init`, then `job` and, while it runs, `stop`; `end` when there is no more work.
 Child to worker: `ready` or `broken`, then `began`, `progress`, `checkpoint` and `outcome` for each job.
-
-A frame's body is what the header describes, one after the other: payloads as `[type, encoding, is_text, bytes]` (null =
-none), messages by their bytes.
 """
 
 from __future__ import annotations
@@ -70,32 +67,29 @@ def read_frame(stream: BinaryIO) -> Frame | None:
 
 def job_frame(run: Run) -> Frame:
     """An assignment for a child."""
-    assignment = run.assignment
-    job = assignment._asdict()
+    job = run.assignment._asdict()
     del job["token"], job["payload"], job["checkpoint"], job["lease_seconds"]
-    job["headers"], job["labels"] = dict(assignment.headers), dict(assignment.labels)
+    job["headers"], job["labels"] = dict(run.assignment.headers), dict(run.assignment.labels)
     job["timeout_seconds"] = run.timeout_seconds
-    contents = (assignment.payload, assignment.checkpoint)
-    return Frame({"is": "job", "job": job, "contents": [_described(each) for each in contents]}, _joined(*contents))
+    return _with_payloads({"is": "job", "job": job}, run.assignment.payload, run.assignment.checkpoint)
 
 
 def assignment_of(frame: Frame) -> Assignment:
     """The child's reading of `job_frame`. The lease is the worker's own affair."""
-    body = _Body(frame.body)
-    payload, checkpoint = (body.payload(each) for each in frame.header["contents"])
+    payload, checkpoint = _payloads(frame)
     return Assignment(token=0, payload=payload, checkpoint=checkpoint, lease_seconds=0.0, **frame.header["job"])
 
 
 def checkpoint_frame(checkpoint: Payload) -> Frame:
-    """A checkpoint of the running job, for the worker."""
-    return Frame({"is": "checkpoint", "payload": _described(checkpoint)}, checkpoint.data)
+    """A checkpoint, for the worker."""
+    return _with_payloads({"is": "checkpoint"}, checkpoint)
 
 
 def checkpoint_of(frame: Frame) -> Payload:
     """The worker's reading of `checkpoint_frame`."""
-    checkpoint = _Body(frame.body).payload(frame.header["payload"])
+    (checkpoint,) = _payloads(frame)
     if checkpoint is None:
-        raise FrameBroken("A checkpoint frame has no checkpoint.")
+        raise FrameBroken("A checkpoint came without its bytes.")
     return checkpoint
 
 
@@ -103,65 +97,48 @@ def outcome_frame(outcome: Outcome) -> Frame:
     """How a job ended, for the worker."""
     match outcome:
         case Success(result, follow_ups):
-            messages = [each.SerializeToString() for each in follow_ups]
-            header = {
-                "is": "outcome", "of": "success", "payload": _described(result),
-                "follow_ups": [len(message) for message in messages],
-            }  # fmt: skip
-            return Frame(header, b"".join((_joined(result), *messages)))
+            jobs = [Payload(job.SerializeToString()) for job in follow_ups]
+            return _with_payloads({"is": "outcome", "of": "success"}, result, *jobs)
         case Failure(error_type, message, detail, retryable, delay):
             facts = [error_type, message, detail, retryable, delay]
             return Frame({"is": "outcome", "of": "failure", "facts": facts})
         case Release(delay_seconds, reason):
             return Frame({"is": "outcome", "of": "release", "facts": [delay_seconds, reason]})
         case Stopped(reason, result):
-            header = {"is": "outcome", "of": "stopped", "reason": reason, "payload": _described(result)}
-            return Frame(header, _joined(result))
+            return _with_payloads({"is": "outcome", "of": "stopped", "reason": reason}, result)
 
 
 def outcome_of(frame: Frame) -> Outcome:
     """The worker's reading of `outcome_frame`."""
-    header, body = frame.header, _Body(frame.body)
-    match header["of"]:
+    match frame.header["of"]:
         case "success":
-            result = body.payload(header["payload"])
-            return Success(result, tuple(SubmitJobRequest.FromString(body.take(n)) for n in header["follow_ups"]))
+            result, *jobs = _payloads(frame)
+            return Success(result, tuple(SubmitJobRequest.FromString(job.data) for job in jobs if job is not None))
         case "failure":
-            return Failure(*header["facts"])
+            return Failure(*frame.header["facts"])
         case "release":
-            return Release(*header["facts"])
+            return Release(*frame.header["facts"])
         case "stopped":
-            return Stopped(header["reason"], body.payload(header["payload"]))
+            return Stopped(frame.header["reason"], *_payloads(frame))
         case strange:
             raise FrameBroken(f"{strange!r} is no outcome.")
 
 
-def _described(payload: Payload | None) -> list[Any] | None:
-    return None if payload is None else [*payload[1:], len(payload.data)]
+def _with_payloads(header: dict[str, Any], *payloads: Payload | None) -> Frame:
+    """A frame whose body is these payloads, one after the other; the header describes each."""
+    header["payloads"] = [None if one is None else [len(one.data), *one[1:]] for one in payloads]
+    return Frame(header, b"".join(one.data for one in payloads if one is not None))
 
 
-def _joined(*payloads: Payload | None) -> bytes:
-    return b"".join(payload.data for payload in payloads if payload is not None)
-
-
-class _Body:
-    """Reads a body from its start to its end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._place = 0
-
-    def take(self, length: int) -> bytes:
-        """The next bytes."""
-        piece = self._data[self._place : self._place + length]
-        if len(piece) < length:
-            raise FrameBroken(f"A frame's body ends {length - len(piece)} bytes early.")
-        self._place += length
-        return piece
-
-    def payload(self, described: list[Any] | None) -> Payload | None:
-        """The next payload, if there is one."""
+def _payloads(frame: Frame) -> list[Payload | None]:
+    """What `_with_payloads` put in."""
+    payloads: list[Payload | None] = []
+    start = 0
+    for described in frame.header["payloads"]:
         if described is None:
-            return None
-        *facts, length = described
-        return Payload(self.take(length), *facts)
+            payloads.append(None)
+            continue
+        size, *kind = described
+        payloads.append(Payload(frame.body[start : start + size], *kind))
+        start += size
+    return payloads

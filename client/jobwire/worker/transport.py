@@ -19,6 +19,8 @@ Token = bytes | int
 """Names a lease; opaque, handed back in every report."""
 
 ANY_QUEUE = "*"
+MAX_WINDOW = 10_000
+"""Most assignments that a worker may hold at once."""
 
 
 class Subscription(NamedTuple):
@@ -195,6 +197,9 @@ class Inbox(Protocol):
 
     def renewed(self, states: Sequence[LeaseState]) -> None:
         """What the server said of the held leases when the worker was introduced again."""
+
+    def refuse(self, reason: str) -> None:
+        """The server will not have this worker any more and says why: the transport has given up for good."""
 
 
 class Transport(Protocol):

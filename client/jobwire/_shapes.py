@@ -214,12 +214,14 @@ def _made_by(make: Callable[[Any], Any], *faults: type[Exception]) -> Shape:
 def _message(kind: type[Message]) -> Shape:
     from google.protobuf import json_format  # noqa: PLC0415 - only for messages in JSON
 
+    is_well_known = kind.DESCRIPTOR.file.package == "google.protobuf"  # a Timestamp is text in JSON
+
     def shape(value: Any, path: str) -> Any:
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) and not is_well_known:
             raise _refused(value, kind, path, "a message")
         try:
             return json_format.ParseDict(value, kind())
-        except json_format.ParseError as error:
+        except (json_format.ParseError, TypeError, AttributeError) as error:
             raise Misfit(f"{path or 'it'} is no {kind.DESCRIPTOR.full_name}: {error}") from error
 
     return shape
@@ -270,19 +272,29 @@ class _Fields:
         self._kind = kind
 
     @cached_property
+    def _hints(self) -> Mapping[str, Any]:
+        hints = typing.get_type_hints(self._kind, include_extras=True)
+        if dataclasses.is_dataclass(self._kind):
+            return {field.name: hints[field.name] for field in dataclasses.fields(self._kind) if field.init}
+        return hints
+
+    @cached_property
     def _required(self) -> frozenset[str]:
-        if not dataclasses.is_dataclass(self._kind):
-            return frozenset(cast("Any", self._kind).__required_keys__)
-        nothing = dataclasses.MISSING
-        fields = dataclasses.fields(self._kind)
-        return frozenset(f.name for f in fields if f.init and f.default is nothing and f.default_factory is nothing)
+        if dataclasses.is_dataclass(self._kind):
+            nothing = dataclasses.MISSING
+            fields = dataclasses.fields(self._kind)
+            return frozenset(f.name for f in fields if f.init and f.default is nothing and f.default_factory is nothing)
+        # Python overlooks both words where annotations are kept as text.
+        marks = {name: typing.get_origin(hint) for name, hint in self._hints.items()}
+        by_class = cast("Any", self._kind).__required_keys__
+        return frozenset(
+            name for name, mark in marks.items()
+            if mark is typing.Required or (name in by_class and mark is not typing.NotRequired)
+        )  # fmt: skip
 
     @cached_property
     def _shapes(self) -> Mapping[str, Shape]:
-        hints = typing.get_type_hints(self._kind, include_extras=True)
-        if dataclasses.is_dataclass(self._kind):
-            hints = {field.name: hints[field.name] for field in dataclasses.fields(self._kind) if field.init}
-        return {name: shape_of(_bare(hint)) for name, hint in hints.items()}
+        return {name: shape_of(_bare(hint)) for name, hint in self._hints.items()}
 
     def __call__(self, value: Any, path: str) -> Any:
         if not isinstance(value, dict):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from jobwire.payload import Payload
+from jobwire.v1.job_service_pb2 import SubmitJobRequest
 from jobwire.worker.transport import Assignment
 
 
@@ -23,11 +24,12 @@ class Cause(IntEnum):
 
 
 class Attempt:
-    """What runtime and handler share. The handler writes `progress`, `checkpoint` and `obeying`, the runtime all
-    else; so neither has to wait for the other."""
+    """What runtime and handler share. The handler writes `progress`, `checkpoint`, `follow_ups` and `obeying`, the
+    runtime all else; so neither has to wait for the other."""
 
     __slots__ = (
-        "assignment", "cause", "checkpoint", "deadline", "kept", "obeying", "on_progress", "progress", "reason", "told",
+        "assignment", "cause", "checkpoint", "deadline", "follow_ups", "kept", "obeying", "on_progress", "progress",
+        "reason", "told",
     )  # fmt: skip
 
     def __init__(self, assignment: Assignment, on_progress: Callable[[Attempt], None] | None = None) -> None:
@@ -48,6 +50,8 @@ class Attempt:
         """Newest checkpoint."""
         self.kept: Payload | None = None
         """The checkpoint that the server is known to have."""
+        self.follow_ups: list[SubmitJobRequest] = []
+        """Jobs to create if this attempt succeeds."""
 
     def tell(self, percent: float, message: str | None) -> None:
         """Leave progress to be passed on; what was not sent yet is replaced."""

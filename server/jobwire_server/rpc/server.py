@@ -128,6 +128,8 @@ class RpcServer:
         if server is None:
             return
         await self.drain()
+        # The second time it is for good: a Work stream whose worker is busy would stay otherwise. Its leases stand.
+        self._gate.end_streams(draining())
         await server.stop(grace_seconds)
         if self._tasks is not None and self._sweeper is not None:
             self._sweeper.cancel()

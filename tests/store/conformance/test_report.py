@@ -104,6 +104,39 @@ async def test_the_last_attempt_that_fails_makes_the_job_failed(rig: StoreRig) -
     assert (await rig.job(job_id)).status.attempt == 2
 
 
+async def test_a_report_says_when_the_job_will_run_again(rig: StoreRig) -> None:
+    await rig.submit(*(new_job(retry_policy=RetryPolicy(initial_backoff_us=10 * SECOND_US)) for _ in range(6)))
+    leases = await rig.lease(6)
+    outcomes = [Failed(ERROR), Failed(ERROR, 3), Snoozed(5), Released(), Failed(FATAL), Succeeded()]
+    reports = [Report(lease.key, lease.fence, outcome) for lease, outcome in zip(leases, outcomes, strict=True)]
+    answers = await rig.store.report(reports)
+    assert [answer.due_in_us for answer in answers] == [9 * SECOND_US, 3, 5, None, None, None]
+    now_us = rig.clock.wall_us()
+    statuses = [(await rig.job(lease.job_id)).status for lease in leases[:3]]
+    assert [status.next_attempt_time_us for status in statuses] == [now_us + 9 * SECOND_US, now_us + 3, now_us + 5]
+    again = await rig.store.report(reports)
+    assert [answer.due_in_us for answer in again] == [None] * 6
+
+
+@pytest.mark.parametrize("result", [Content(b""), RESULT, LARGE])
+async def test_what_a_stopped_handler_has_done_so_far_is_the_jobs_result(rig: StoreRig, result: Content) -> None:
+    lease = await rig.run(Stopped("asked to", result))
+    job = await rig.job(lease.job_id)
+    assert (job.status.state, job.status.result) == (State.CANCELLED, result)
+    await rig.store.retry("default", lease.job_id)
+    assert (await rig.job(lease.job_id)).status.result is None
+    assert rig.sql("SELECT * FROM content") == []
+
+
+async def test_a_late_stop_leaves_no_result(rig: StoreRig) -> None:
+    await rig.add()
+    lease = await rig.lease_one()
+    await rig.store.cancel("default", lease.job_id, force=True)
+    before = rig.dump()
+    assert (await rig.report(lease, Stopped("late", LARGE))).code is not ReportCode.RECORDED
+    assert rig.dump() == before
+
+
 async def test_a_release_gives_the_attempt_back_and_keeps_the_place_in_the_queue(rig: StoreRig) -> None:
     first = await rig.add()
     rig.clock.advance(1)

@@ -106,7 +106,7 @@ def _lease_of(first_row: FirstRow, row: list[Any], now_us: int, *, full: bool) -
         content = content_of(form, payload_type, encoding, data)
     return Lease(
         key, tenant, job_id, queue, kind, attempt, max_attempts, fence, content, _mapping(headers),
-        lease_expire_us - now_us, timeout_us, None if expire_us is None else expire_us - now_us, priority, create_us,
+        max(0, lease_expire_us - now_us), timeout_us, None if expire_us is None else expire_us - now_us, priority, create_us,
         _mapping(labels), _checkpoint(first_row, key) if full and checkpointed else None, losses,
     )  # fmt: skip
 

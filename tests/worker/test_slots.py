@@ -178,6 +178,7 @@ async def test_a_handler_that_blocks_its_loop_does_not_stop_the_heartbeats() -> 
             token = worker.server.offer("it")
             await gate.arrived()
             for beats in range(1, 4):
+                await settled()
                 clock.advance(10)
                 await worker.server.until(lambda beats=beats: len(worker.server.updates) == beats)  # type: ignore[misc]
             gate.open()
@@ -246,12 +247,13 @@ async def test_what_the_server_says_of_held_leases_stops_and_cancels_handlers_an
             await gate.arrived(3)
             assert worker.server.inbox is not None
             worker.server.inbox.renewed(
+                worker.server.welcome,
                 [
                     LeaseState(lost, valid=False, cancel_requested=False, remaining_seconds=0.0),
                     LeaseState(cancelled, valid=True, cancel_requested=True, remaining_seconds=100.0),
                     LeaseState(kept, valid=True, cancel_requested=False, remaining_seconds=100.0),
                     LeaseState(999, valid=False, cancel_requested=False, remaining_seconds=0.0),
-                ]
+                ],
             )
             assert sorted(worker.server.inbox.held()) == [cancelled, kept]  # type: ignore[type-var]
             gate.open()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from jobwire.payload import Payload
+from jobwire.worker.alarm import within
 from jobwire.worker.attempt import Attempt
 from jobwire.worker.clock import Clock
 from jobwire.worker.reporter import Reporter
@@ -31,21 +32,33 @@ class Heartbeat:
         self._progress_seconds = progress_seconds
         self._moved: set[Attempt] = set()
         self._wake = asyncio.Event()
+        self._interval_seconds = 0.0
+        self._hurry = asyncio.Event()
+
+    def pace(self, welcome: Welcome) -> None:
+        """Beat at the interval that the server asks for."""
+        self._interval_seconds = welcome.heartbeat_seconds
+
+    def resume(self, welcome: Welcome) -> None:
+        """The server is back: beat at once, for the leases aged while it was away."""
+        self.pace(welcome)
+        self._hurry.set()
 
     def moved(self, attempts: list[Attempt]) -> None:
         """There is new progress of these, or a new checkpoint."""
         self._moved.update(attempts)
         self._wake.set()
 
-    async def beat(self, welcome: Welcome) -> None:
+    async def beat(self) -> None:
         """Name all leases, until cancelled. After a failed beat the next one comes sooner."""
-        pause_seconds = welcome.heartbeat_seconds
+        pause_seconds = self._interval_seconds
         while True:
-            await self._clock.sleep(pause_seconds)
+            await within(self._clock, pause_seconds, self._hurry.wait())
+            self._hurry.clear()
             attempts = self._slots.runs()
             self._moved.difference_update(attempts)
             sent = await self._send(attempts, [LeaseUpdate(token) for token in self._reporter.tokens()])
-            pause_seconds = welcome.heartbeat_seconds if sent else min(1.0, welcome.heartbeat_seconds)
+            pause_seconds = self._interval_seconds if sent else min(1.0, self._interval_seconds)
 
     async def pass_progress_on(self) -> None:
         """Send new progress and checkpoints, until cancelled."""

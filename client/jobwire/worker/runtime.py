@@ -127,11 +127,12 @@ class WorkerRuntime:
         if self._parts is not None:
             raise RuntimeError("This runtime was started before. Make a new one: a runtime runs once.")
         parts = self._parts = self._assemble()
-        welcome = await self._transport.open(self._hello, parts.slots)
+        parts.slots.on_welcome = parts.heartbeat.resume
+        parts.heartbeat.pace(await self._transport.open(self._hello, parts.slots))
         duties: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "deadlines": parts.slots.alarm.run,
             "reports": parts.reporter.run,
-            "heartbeats": lambda: parts.heartbeat.beat(welcome),
+            "heartbeats": parts.heartbeat.beat,
             "progress": parts.heartbeat.pass_progress_on,
             "window": lambda: self._keep_window(parts),
         }

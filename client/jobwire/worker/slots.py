@@ -26,6 +26,7 @@ from jobwire.worker.transport import (
     Stopped,
     Success,
     Token,
+    Welcome,
 )
 
 _log = logging.getLogger("jobwire.worker")
@@ -78,6 +79,8 @@ class Slots:
         self.alarm = Alarm(clock, self._ring)
         self.on_capacity: Callable[[], None] = lambda: None
         """Told when `capacity` changed."""
+        self.on_welcome: Callable[[Welcome], None] = lambda _welcome: None
+        """Told when the worker was introduced again."""
 
     @property
     def capacity(self) -> int:
@@ -147,9 +150,10 @@ class Slots:
         """See `Inbox`."""
         return [*(run.assignment.token for run in self.runs()), *self._reporter.tokens()]
 
-    def renewed(self, states: Sequence[LeaseState]) -> None:
+    def renewed(self, welcome: Welcome, states: Sequence[LeaseState]) -> None:
         """See `Inbox`."""
         self.renew(states, self._clock.monotonic())
+        self.on_welcome(welcome)
 
     def refuse(self, reason: str) -> None:
         """See `Inbox`. Leases that are held end by their local deadline."""

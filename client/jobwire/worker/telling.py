@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -11,9 +14,12 @@ from queue import Empty, Full, Queue
 from types import MappingProxyType
 from typing import Any, NamedTuple, TextIO
 
+from jobwire._ambient import SystemClock
 from jobwire.durations import span_text
+from jobwire.settings import Settings
+from jobwire.worker.handler import Handler
 from jobwire.worker.observed import Ended
-from jobwire.worker.process import WorkerSettings
+from jobwire.worker.process import Ears, WorkerSettings, log_to_stderr, run_worker
 from jobwire.worker.transport import ANY_QUEUE, Failure, Release, Stopped, Success
 
 MAX_WAITING_LINES = 10_000
@@ -178,6 +184,35 @@ def document_of(ended: Ended) -> dict[str, Any]:
         "seconds": round(ended.seconds, 6),
         "error": error,
     }
+
+
+def work_aloud(
+    handlers: Mapping[str, Handler[..., Any]],
+    connection: Settings,
+    settings: WorkerSettings,
+    *,
+    app_path: str | None,
+    quiet: bool,
+) -> None:
+    """Be a worker that says on stderr when it is ready and how each job ended: see `process.run_worker`."""
+    log_to_stderr(logging.ERROR if quiet else logging.INFO)
+    if quiet:
+        run_worker(handlers, connection, settings, app_path=app_path)
+        return
+    stderr, clock = sys.stderr, SystemClock()
+    is_terminal, coloured = stderr.isatty(), stderr.isatty() and not os.environ.get("NO_COLOR")
+    facts = facts_of(handlers, settings, connection.address)
+
+    def tell(ended: Ended) -> None:
+        now = clock.now()
+        lines.write(line_for_people(ended, now, coloured=coloured) if is_terminal else line_for_pipes(ended, now))
+
+    lines = Lines(stderr)
+    try:
+        ears = Ears(on_ready=lambda worker_id: lines.write(ready_line(worker_id, facts)), on_end=tell)
+        run_worker(handlers, connection, settings, app_path=app_path, ears=ears)
+    finally:
+        lines.close()
 
 
 def _quoted(text: str) -> str:

@@ -127,6 +127,11 @@ class WorkerRuntime:
         return self._health.reason
 
     @property
+    def refused(self) -> bool:
+        """True when the server will not have this worker any more: it gets no more work, and can only be ended."""
+        return self._health.stands("server")
+
+    @property
     def running(self) -> int:
         """Handlers that run now."""
         return self._parts.slots.running if self._parts else 0

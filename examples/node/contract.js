@@ -27,4 +27,9 @@ export const milliseconds = ({ seconds = 0, nanos = 0 } = {}) => seconds * 1000 
 export const duration = (seconds) => ({ seconds: Math.trunc(seconds), nanos: Math.round((seconds % 1) * 1e9) });
 
 export { JobService, WorkerService };
-export const { status: Status } = grpc;
+export const Status = grpc.status;
+
+const REFUSALS = [Status.INVALID_ARGUMENT, Status.UNIMPLEMENTED, Status.UNAUTHENTICATED, Status.PERMISSION_DENIED];
+
+/** True when calling again will not help. */
+export const isRefusal = (code) => REFUSALS.includes(code);

@@ -1,7 +1,7 @@
 // Runs jobs of the type "conformance" over the Work stream: node worker.js. See README.md.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, milliseconds, Status, WorkerService } from './contract.js';
+import { connect, isRefusal, milliseconds, WorkerService } from './contract.js';
 import { Cancelled, Release, run } from './handlers.js';
 
 const [SHORTEST_BACKOFF_MS, LONGEST_BACKOFF_MS] = [200, 3000];
@@ -9,7 +9,6 @@ const SILENCE_MS = 45_000; // the server sends something every 15 s
 const ITEMS_PER_FRAME = 256;
 const FINISH_MS = 2000; // what handlers have after SIGTERM to end by themselves, then their jobs are given back
 const LEAVE_MS = 9000; // what the server has not acked by then runs out with its lease
-const REFUSALS = [Status.INVALID_ARGUMENT, Status.UNIMPLEMENTED, Status.UNAUTHENTICATED, Status.PERMISSION_DENIED];
 
 const keyOf = (token) => token.toString('base64');
 const leaving = () => new Release('the worker is leaving');
@@ -29,7 +28,7 @@ class Worker {
   async serve() {
     for (let delay = SHORTEST_BACKOFF_MS; !this.hasLeft(); delay = Math.min(2 * delay, LONGEST_BACKOFF_MS)) {
       const { welcomed, end } = await this.open();
-      if (end && REFUSALS.includes(end.code)) throw new Error(`the server refuses this worker: ${end.details}`);
+      if (isRefusal(end?.code)) throw new Error(`the server refuses this worker: ${end.details}`);
       if (welcomed) delay = SHORTEST_BACKOFF_MS;
       if (this.hasLeft()) return;
       if (end?.code) log('no stream, trying again:', end.details);
@@ -151,10 +150,7 @@ class Worker {
   renewed({ leaseToken, valid, remaining, cancelRequested }) {
     const job = this.find(leaseToken);
     if (!job) return;
-    if (!valid) {
-      log(`job ${job.jobId}: the lease is lost`);
-      return this.drop(job);
-    }
+    if (!valid) return this.drop(job);
     this.expect(job, remaining);
     if (cancelRequested) job.stop(new Cancelled('cancel requested'));
   }

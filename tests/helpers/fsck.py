@@ -61,6 +61,17 @@ def check(path: Path) -> None:
         _check_row(jobs.get(key), events[-1])
     for key, row in jobs.items():
         assert key in log or row[1] <= compacted, f"job {key} has no events"
+    _check_what_belongs_to_jobs(path)
+
+
+def _check_what_belongs_to_jobs(path: Path) -> None:
+    """Checkpoints, large contents, labels and attempts are there exactly as long as their jobs say so."""
+    flagged = read(path, "SELECT key FROM job WHERE checkpointed = 1 ORDER BY key")
+    assert read(path, "SELECT key FROM checkpoint ORDER BY key") == flagged, "checkpoints and their flags differ"
+    assert not read(path, "SELECT key FROM job WHERE checkpointed = 1 AND state = 5"), "a success kept its checkpoint"
+    for table, key in (("content", "id / 2"), ("label", "key"), ("attempt", "key")):
+        lost = read(path, f"SELECT {key} FROM {table} WHERE {key} NOT IN (SELECT key FROM job)")
+        assert not lost, f"{table} of jobs that are gone: {lost}"
 
 
 def _check_life(key: int, events: list[tuple[Any, ...]], *, whole: bool) -> None:

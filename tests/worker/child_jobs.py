@@ -63,6 +63,18 @@ def facts(ctx: JobContext) -> list[object]:
     return [ctx.job_id, ctx.attempt, ctx.fence, dict(ctx.headers), remaining is not None and 0 < remaining <= 60]
 
 
+@app.job("facts.more", runner="process")
+def more_facts(ctx: JobContext) -> list[object]:
+    return [dict(ctx.labels), ctx.lost_leases, ctx.last_checkpoint, ctx.deadline is not None]
+
+
+@app.job("chain", runner="process")
+def chain(ctx: JobContext, count: int) -> str:
+    for number in range(count):
+        ctx.follow_up("next", number)
+    return "chained"
+
+
 @app.job("inheritance", runner="process")
 def inheritance() -> dict[str, object]:
     files = []

@@ -35,7 +35,7 @@ async def test_an_outcome_is_recorded_and_leads_to_its_state(rig: StoreRig, outc
     job_id = await rig.add()
     lease = await rig.lease_one()
     rig.clock.advance(2)
-    assert await rig.report(lease, outcome) == (ReportCode.RECORDED, state)
+    assert (await rig.report(lease, outcome))[:2] == (ReportCode.RECORDED, state)
     status = (await rig.job(job_id)).status
     assert status.state is state
     assert status.lease_expire_time_us is None
@@ -104,6 +104,39 @@ async def test_the_last_attempt_that_fails_makes_the_job_failed(rig: StoreRig) -
     assert (await rig.job(job_id)).status.attempt == 2
 
 
+async def test_a_report_says_when_the_job_will_run_again(rig: StoreRig) -> None:
+    await rig.submit(*(new_job(retry_policy=RetryPolicy(initial_backoff_us=10 * SECOND_US)) for _ in range(6)))
+    leases = await rig.lease(6)
+    outcomes = [Failed(ERROR), Failed(ERROR, 3), Snoozed(5), Released(), Failed(FATAL), Succeeded()]
+    reports = [Report(lease.key, lease.fence, outcome) for lease, outcome in zip(leases, outcomes, strict=True)]
+    answers = await rig.store.report(reports)
+    assert [answer.due_in_us for answer in answers] == [9 * SECOND_US, 3, 5, None, None, None]
+    now_us = rig.clock.wall_us()
+    statuses = [(await rig.job(lease.job_id)).status for lease in leases[:3]]
+    assert [status.next_attempt_time_us for status in statuses] == [now_us + 9 * SECOND_US, now_us + 3, now_us + 5]
+    again = await rig.store.report(reports)
+    assert [answer.due_in_us for answer in again] == [None] * 6
+
+
+@pytest.mark.parametrize("result", [Content(b""), RESULT, LARGE])
+async def test_what_a_stopped_handler_has_done_so_far_is_the_jobs_result(rig: StoreRig, result: Content) -> None:
+    lease = await rig.run(Stopped("asked to", result))
+    job = await rig.job(lease.job_id)
+    assert (job.status.state, job.status.result) == (State.CANCELLED, result)
+    await rig.store.retry("default", lease.job_id)
+    assert (await rig.job(lease.job_id)).status.result is None
+    assert rig.sql("SELECT * FROM content") == []
+
+
+async def test_a_late_stop_leaves_no_result(rig: StoreRig) -> None:
+    await rig.add()
+    lease = await rig.lease_one()
+    await rig.store.cancel("default", lease.job_id, force=True)
+    before = rig.dump()
+    assert (await rig.report(lease, Stopped("late", LARGE))).code is not ReportCode.RECORDED
+    assert rig.dump() == before
+
+
 async def test_a_release_gives_the_attempt_back_and_keeps_the_place_in_the_queue(rig: StoreRig) -> None:
     first = await rig.add()
     rig.clock.advance(1)
@@ -127,14 +160,14 @@ async def test_any_end_but_success_under_a_cancel_wish_cancels(rig: StoreRig, ou
     await rig.add()
     lease = await rig.lease_one()
     await rig.store.cancel("default", lease.job_id)
-    assert await rig.report(lease, outcome) == (ReportCode.RECORDED, State.CANCELLED)
+    assert (await rig.report(lease, outcome))[:2] == (ReportCode.RECORDED, State.CANCELLED)
 
 
 async def test_a_success_that_is_committed_first_wins_over_a_cancel_wish(rig: StoreRig) -> None:
     await rig.add()
     lease = await rig.lease_one()
     await rig.store.cancel("default", lease.job_id)
-    assert await rig.report(lease, Succeeded(RESULT)) == (ReportCode.RECORDED, State.COMPLETED)
+    assert (await rig.report(lease, Succeeded(RESULT)))[:2] == (ReportCode.RECORDED, State.COMPLETED)
 
 
 @pytest.mark.parametrize("outcome", [Failed(ERROR), Released(), Snoozed(1)])
@@ -142,7 +175,7 @@ async def test_an_attempt_that_ends_after_the_expiry_expires_its_job(rig: StoreR
     await rig.add(expire_time_us=rig.clock.wall_us() + SECOND_US)
     lease = await rig.lease_one()
     rig.clock.advance(1)
-    assert await rig.report(lease, outcome) == (ReportCode.RECORDED, State.EXPIRED)
+    assert (await rig.report(lease, outcome))[:2] == (ReportCode.RECORDED, State.EXPIRED)
 
 
 async def test_a_success_after_the_expiry_still_counts(rig: StoreRig) -> None:
@@ -158,7 +191,7 @@ async def test_the_same_report_again_is_a_duplicate_and_changes_nothing(
 ) -> None:
     lease = await rig.run(outcome)
     before = rig.dump()
-    assert await rig.report(lease, outcome) == (ReportCode.DUPLICATE, state)
+    assert (await rig.report(lease, outcome))[:2] == (ReportCode.DUPLICATE, state)
     assert rig.dump() == before
 
 
@@ -182,7 +215,7 @@ async def test_a_report_with_an_old_fence_changes_not_one_byte(rig: StoreRig, ou
     await rig.report(old, Released())
     await rig.lease_one()
     before = rig.dump()
-    assert await rig.report(old, outcome) == (ReportCode.LEASE_LOST, State.PROCESSING)
+    assert (await rig.report(old, outcome))[:2] == (ReportCode.LEASE_LOST, State.PROCESSING)
     assert rig.dump() == before
 
 
@@ -213,7 +246,7 @@ async def test_a_late_success_is_told_that_the_lease_is_lost(rig: StoreRig, how:
         await rig.report(lease, Failed(FATAL))
     before = rig.dump()
     answer = await rig.report(lease, Succeeded(RESULT))
-    assert answer == (ReportCode.LEASE_LOST, await rig.state(lease.job_id))
+    assert answer[:2] == (ReportCode.LEASE_LOST, await rig.state(lease.job_id))
     assert rig.dump() == before
 
 
@@ -222,13 +255,13 @@ async def test_a_late_failure_is_told_that_the_lease_is_lost_though_the_job_fail
     lease = await rig.lease_one(lease_s=1)
     rig.clock.advance(2)
     await rig.store.expire_leases(limit=1)
-    assert await rig.report(lease, Failed(ERROR)) == (ReportCode.LEASE_LOST, State.FAILED)
+    assert (await rig.report(lease, Failed(ERROR)))[:2] == (ReportCode.LEASE_LOST, State.FAILED)
 
 
 async def test_a_report_on_a_job_that_is_gone_has_no_state(rig: StoreRig) -> None:
     lease = await rig.run(Succeeded())
     await rig.store.delete("default", lease.job_id)
-    assert await rig.report(lease, Succeeded()) == (ReportCode.LEASE_LOST, None)
+    assert (await rig.report(lease, Succeeded()))[:2] == (ReportCode.LEASE_LOST, None)
 
 
 async def test_reports_are_judged_each_on_its_own_in_order(rig: StoreRig) -> None:
@@ -239,7 +272,7 @@ async def test_reports_are_judged_each_on_its_own_in_order(rig: StoreRig) -> Non
     reports = [Report(lease.key, lease.fence, outcome) for lease, outcome in zip(leases, outcomes, strict=True)]
     answers = await rig.store.report([*reports, reports[0], Report(10**9, 1, Succeeded())])
     recorded = ReportCode.RECORDED
-    assert answers == [
+    assert [answer[:2] for answer in answers] == [
         (recorded, State.COMPLETED),
         (recorded, State.RETRYING),
         (recorded, State.PENDING),
@@ -257,7 +290,10 @@ async def test_of_two_different_outcomes_in_one_call_the_first_counts(rig: Store
     answers = await rig.store.report(
         [Report(lease.key, lease.fence, Failed(FATAL)), Report(lease.key, lease.fence, Succeeded())]
     )
-    assert answers == [(ReportCode.RECORDED, State.FAILED), (ReportCode.LEASE_LOST, State.FAILED)]
+    assert [answer[:2] for answer in answers] == [
+        (ReportCode.RECORDED, State.FAILED),
+        (ReportCode.LEASE_LOST, State.FAILED),
+    ]
 
 
 async def test_of_two_reports_in_flight_together_exactly_one_is_recorded(rig: StoreRig) -> None:

@@ -16,10 +16,10 @@ from typing import BinaryIO, cast
 
 from jobwire.worker.attempt import Cause
 from jobwire.worker.executors.base import Post
-from jobwire.worker.frames import Frame, FrameBroken, job_frame, outcome_of, read_frame, write_frame
+from jobwire.worker.frames import Frame, FrameBroken, checkpoint_of, job_frame, outcome_of, read_frame, write_frame
 from jobwire.worker.run import Event, Run, Sign
 from jobwire.worker.text import bounded
-from jobwire.worker.transport import Failure, Stopped
+from jobwire.worker.transport import Failure, Outcome, Stopped
 
 _log = logging.getLogger("jobwire.worker")
 
@@ -143,7 +143,6 @@ class _Keeper:
 
     def _hand_over(self, child: _Process, run: Run) -> Event | None:
         """Have the child run it. None when the child died (while it was idle, most likely) without having begun."""
-        begun = False
         try:
             child.say(job_frame(run))
         except BrokenPipeError:
@@ -153,17 +152,9 @@ class _Keeper:
             child.running = run
         if run.must_stop():  # the order came while the child was starting
             self.stop(run)
-        while (frame := child.read()) is not None:
-            match frame.kind:
-                case "began":
-                    begun = True
-                    self._post((run, Sign.BEGAN))
-                case "progress":
-                    run.tell(*frame.header["progress"])
-                case "outcome":
-                    return self._take(child, run, frame)
-                case strange:
-                    raise FrameBroken(f"It said {strange!r}, which means nothing.")
+        outcome, begun = self._follow(child, run)
+        if outcome is not None:
+            return self._take(child, run, outcome)
         code = self._part(0)
         if not begun:
             return None
@@ -171,13 +162,31 @@ class _Keeper:
         _log.warning("The child process that ran job %s (%s) died: %s.", job.job_id, job.type, _told(code))
         return Sign.DIED
 
-    def _take(self, child: _Process, run: Run, frame: Frame) -> Event:
+    def _follow(self, child: _Process, run: Run) -> tuple[Outcome | None, bool]:
+        """Listen until the run is over: its outcome, None when the child died, and whether it had begun."""
+        begun = False
+        while (frame := child.read()) is not None:
+            match frame.kind:
+                case "began":
+                    begun = True
+                    self._post((run, Sign.BEGAN))
+                case "progress":
+                    run.tell(*frame.header["progress"])
+                case "checkpoint":
+                    run.save(checkpoint_of(frame))
+                case "outcome":
+                    return outcome_of(frame), True
+                case strange:
+                    raise FrameBroken(f"It said {strange!r}, which means nothing.")
+        return None, begun
+
+    def _take(self, child: _Process, run: Run, outcome: Outcome) -> Outcome:
         """The run is over; so is its child when it was interrupted: it leaves by itself."""
         with self._stopping:
             child.running = None
         if run.cause not in {None, Cause.CANCEL}:
             self._part(END_SECONDS)
-        return outcome_of(frame)
+        return outcome
 
     def _begin(self) -> _Process | Failure:
         """Start a child and wait until it has imported the application."""

@@ -157,7 +157,7 @@ func (s *session) write(w *worker) {
 	}
 }
 
-// next returns what this stream has to say, an item a frame: no frame is then out of its bounds. Nil: nothing.
+// next returns what this stream has to say, a job a frame: no frame is then out of its bounds. Nil: nothing.
 func (s *session) next(w *worker) *pb.WorkRequest {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -173,13 +173,18 @@ func (s *session) next(w *worker) *pb.WorkRequest {
 		return &pb.WorkRequest{MaxInFlight: &s.window}
 	}
 	for _, j := range w.jobs {
-		if j.update != nil && j.updateOn != s {
+		switch {
+		case j.outcome != nil && j.outcomeOn != s:
+			j.outcomeOn = s
+			frame := &pb.WorkRequest{Outcomes: []*pb.Outcome{j.outcome}}
+			if j.update != nil && j.outcome.GetSuccess() == nil {
+				// The next attempt needs the checkpoint. In a frame of its own it could be overtaken by the outcome.
+				frame.LeaseUpdates = []*pb.LeaseUpdate{j.update}
+			}
+			return frame
+		case j.outcome == nil && j.update != nil && j.updateOn != s:
 			j.updateOn = s
 			return &pb.WorkRequest{LeaseUpdates: []*pb.LeaseUpdate{j.update}}
-		}
-		if j.outcome != nil && j.outcomeOn != s {
-			j.outcomeOn = s
-			return &pb.WorkRequest{Outcomes: []*pb.Outcome{j.outcome}}
 		}
 	}
 	return nil

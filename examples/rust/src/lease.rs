@@ -48,14 +48,15 @@ impl Worker {
         }
     }
 
-    /// Says what the server has to hear of a job, an item a frame: no frame is then out of its bounds.
+    /// Says what the server has to hear of a job, a job a frame: no frame is then out of its bounds.
     pub fn tell(&self, token: &Token) {
         let Some(job) = self.jobs.get(token) else { return };
-        if let Some(update) = &job.update {
-            self.say(WorkRequest { lease_updates: vec![update.clone()], ..Default::default() });
-        }
-        if let Some(outcome) = &job.outcome {
-            self.say(WorkRequest { outcomes: vec![outcome.clone()], ..Default::default() });
+        let outcomes: Vec<_> = job.outcome.iter().cloned().collect();
+        // The next attempt needs the checkpoint. In a frame of its own it could be overtaken by the outcome.
+        let is_success = matches!(&outcomes[..], [Outcome { outcome: Some(Ending::Success(_)), .. }]);
+        let lease_updates: Vec<_> = job.update.iter().filter(|_| !is_success).cloned().collect();
+        if !(outcomes.is_empty() && lease_updates.is_empty()) {
+            self.say(WorkRequest { outcomes, lease_updates, ..Default::default() });
         }
     }
 
@@ -115,9 +116,8 @@ impl Worker {
 
     pub fn finish(&mut self, token: Token, ending: Ending) {
         let Some(job) = self.jobs.get_mut(&token) else { return };
-        let outcome = Outcome { lease_token: token, outcome: Some(ending) };
-        job.outcome = Some(outcome.clone());
-        self.say(WorkRequest { outcomes: vec![outcome], ..Default::default() });
+        job.outcome = Some(Outcome { lease_token: token.clone(), outcome: Some(ending) });
+        self.tell(&token);
     }
 
     pub fn stop(&mut self, token: &Token, why: Stop) {

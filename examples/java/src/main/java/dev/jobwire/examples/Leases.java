@@ -73,25 +73,33 @@ final class Leases {
             LeaseUpdate.Builder merged = job.update == null ? LeaseUpdate.newBuilder() : job.update.toBuilder();
             job.update = merged.mergeFrom(news.setLeaseToken(job.token()).build()).build();
             if (jobs.get(job.token()) == job) {
-                worker.say(WorkRequest.newBuilder().addLeaseUpdates(job.update));
+                tell(job);
             }
         }
     }
 
     private void finish(Job job, Outcome.Builder outcome) {
         job.outcome = outcome.setLeaseToken(job.token()).build();
-        worker.say(WorkRequest.newBuilder().addOutcomes(job.outcome));
+        tell(job);
     }
 
-    /** Tells a new stream everything that is not acked, an item a frame: no frame is then out of its bounds. */
+    /** Tells a new stream everything that is not acked. */
     void tellAll() {
-        for (Job job : jobs.values()) {
-            if (job.update != null) {
-                worker.say(WorkRequest.newBuilder().addLeaseUpdates(job.update));
-            }
-            if (job.outcome != null) {
-                worker.say(WorkRequest.newBuilder().addOutcomes(job.outcome));
-            }
+        jobs.values().forEach(this::tell);
+    }
+
+    /** Says what the server has to hear of a job, a job a frame: no frame is then out of its bounds. */
+    private void tell(Job job) {
+        WorkRequest.Builder frame = WorkRequest.newBuilder();
+        if (job.outcome != null) {
+            frame.addOutcomes(job.outcome);
+        }
+        if (job.update != null && (job.outcome == null || !job.outcome.hasSuccess())) {
+            // The next attempt needs the checkpoint. In a frame of its own it could be overtaken by the outcome.
+            frame.addLeaseUpdates(job.update);
+        }
+        if (job.outcome != null || job.update != null) {
+            worker.say(frame);
         }
     }
 

@@ -5,11 +5,15 @@ import { Cancelled, Release, run } from './handlers.js';
 const ITEMS_PER_FRAME = 256;
 
 const keyOf = (token) => token.toString('base64');
+/** What is reported in the place of an outcome that the server does not take. */
+const refusal = (message) => ({ failure: { error: { type: 'OutcomeRefused', message, retryable: false } } });
+
 const leaving = () => new Release('the worker is leaving');
 
 export class Leases {
   #jobs = new Map();
   #isLeaving = false;
+  maxBytes = Infinity; // most that the server takes in an outcome
 
   /** `say` takes a frame for the stream, if there is one; `onEmpty` is called when the last lease is gone. */
   constructor(say, onEmpty) {
@@ -95,6 +99,11 @@ export class Leases {
   /** Keeps the outcome until it is acked. */
   #finish(job, outcome) {
     if (this.#find(job.leaseToken) !== job) return; // lost meanwhile: nothing to report
+    const bytes = outcome.success?.result?.data?.length ?? 0;
+    if (bytes > this.maxBytes) { // the server would end the stream, each time
+      this.#finish(job, refusal(`the result has ${bytes} bytes, and a frame at most ${this.maxBytes}`));
+      return;
+    }
     job.outcome = { leaseToken: job.leaseToken, ...outcome };
     this.#tell(job);
   }
@@ -119,7 +128,7 @@ export class Leases {
       setTimeout(() => this.#finish(job, job.outcome), 1000);
     } else if (code === 'OUTCOME_CODE_INVALID' && !job.outcome.failure) {
       console.error(`worker: job ${job.jobId}: the outcome is refused: ${message}`);
-      this.#finish(job, { failure: { error: { type: 'OutcomeRefused', message, retryable: false } } });
+      this.#finish(job, refusal(message));
     } else this.#drop(job); // recorded, or too late for good
   }
 }

@@ -5,6 +5,7 @@ import { connect, isRefusal, milliseconds, WorkerService } from './contract.js';
 import { Leases } from './leases.js';
 
 const [SHORTEST_BACKOFF_MS, LONGEST_BACKOFF_MS] = [200, 3000];
+const ENVELOPE_BYTES = 4096; // of a frame around its result, at most
 const SILENCE_MS = 45_000; // the server sends something every 15 s
 const FINISH_MS = 2000; // what handlers have after SIGTERM to end by themselves, then their jobs are given back
 const LEAVE_MS = 9000; // what the server has not acked by then runs out with its lease
@@ -79,8 +80,9 @@ class Worker {
   }
 
   /** Makes this the stream that the worker speaks on. It has been told nothing yet. */
-  #welcome(stream, { sessionId, leases = [] }) {
+  #welcome(stream, { sessionId, leases = [], maxFrameBytes }) {
     log(`stream ${sessionId}: ${leases.length} leases held`);
+    this.#leases.maxBytes = maxFrameBytes - ENVELOPE_BYTES;
     leases.forEach((lease) => this.#leases.renewed(lease));
     this.#stream?.end();
     this.#stream = stream;

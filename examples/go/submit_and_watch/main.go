@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
@@ -48,7 +49,9 @@ func main() {
 
 func submitAndWatch(ctx context.Context, jobType, json string) (*pb.JobStatus, error) {
 	address := cmp.Or(os.Getenv("JOBWIRE_ADDRESS"), "127.0.0.1:7780")
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	// A channel's own backoff grows to two minutes: too long for a server that only restarts.
+	steady := grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: pause, MaxDelay: pause}, MinConnectTimeout: 5 * time.Second}
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(steady))
 	if err != nil {
 		return nil, err
 	}

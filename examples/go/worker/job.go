@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"time"
 
@@ -56,6 +57,10 @@ func (w *worker) update(j *job, news *pb.LeaseUpdate) {
 func (w *worker) finish(j *job, outcome *pb.Outcome) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if size := proto.Size(&pb.WorkRequest{Outcomes: []*pb.Outcome{outcome}}); size > w.maxFrame {
+		// The server would end the stream, each time.
+		outcome = outcomeOf(j.LeaseToken, nil, refusal(fmt.Sprintf("%d bytes; at most %d are taken", size, w.maxFrame)))
+	}
 	j.outcome, j.outcomeOn = outcome, nil
 	w.changed()
 }
@@ -68,6 +73,9 @@ func (w *worker) drop(j *job, cause error) {
 	w.changed()
 }
 
+// refusal is reported in the place of an outcome that the server does not take.
+func refusal(message string) *failure { return &failure{Type: "OutcomeRefused", Message: message} }
+
 func (w *worker) acked(ack *pb.OutcomeAck) {
 	j, ok := w.jobs[string(ack.LeaseToken)]
 	switch {
@@ -77,8 +85,7 @@ func (w *worker) acked(ack *pb.OutcomeAck) {
 		time.AfterFunc(time.Second, func() { w.finish(j, outcome) })
 	case ack.Code == pb.OutcomeCode_OUTCOME_CODE_INVALID && j.outcome.GetFailure() == nil:
 		log.Printf("job %s: the outcome is refused: %s", j.JobId, ack.Message)
-		refused := &failure{Type: "OutcomeRefused", Message: ack.Message}
-		j.outcome, j.outcomeOn = outcomeOf(j.LeaseToken, nil, refused), nil
+		j.outcome, j.outcomeOn = outcomeOf(j.LeaseToken, nil, refusal(ack.Message)), nil
 		w.changed()
 	default: // recorded, or too late for good
 		w.drop(j, nil)

@@ -46,6 +46,7 @@ func (w *worker) open(ctx context.Context) (*session, error) {
 	s.beat = welcome.HeartbeatInterval.AsDuration() * 2 / 3
 
 	w.mu.Lock()
+	w.maxFrame = int(welcome.MaxFrameBytes)
 	for _, lease := range welcome.Leases {
 		w.renewed(lease)
 	}

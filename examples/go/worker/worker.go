@@ -29,6 +29,8 @@ type worker struct {
 	hello  *pb.WorkerHello // its window falls to 0 when the worker leaves
 	jobs   map[string]*job // by lease token
 	stream *session        // the newest one: only it sends
+
+	maxFrame int // most bytes that the server takes in a frame
 }
 
 func newWorker(client pb.WorkerServiceClient, hello *pb.WorkerHello) *worker {

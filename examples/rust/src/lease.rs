@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 use tokio_util::time::delay_queue;
@@ -116,7 +117,13 @@ impl Worker {
 
     pub fn finish(&mut self, token: Token, ending: Ending) {
         let Some(job) = self.jobs.get_mut(&token) else { return };
-        job.outcome = Some(Outcome { lease_token: token.clone(), outcome: Some(ending) });
+        let frame = |outcome| WorkRequest { outcomes: vec![outcome], ..Default::default() };
+        let mut outcome = Outcome { lease_token: token.clone(), outcome: Some(ending) };
+        if frame(outcome.clone()).encoded_len() > self.max_frame_bytes {
+            // The server would end the stream, each time.
+            outcome.outcome = Some(handlers::failure("OutcomeRefused", "too large for a frame", false));
+        }
+        job.outcome = Some(outcome);
         self.tell(&token);
     }
 

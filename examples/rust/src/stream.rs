@@ -78,6 +78,7 @@ impl Worker {
     fn welcome(&mut self, welcome: WorkerWelcome) {
         eprintln!("worker: stream {}: {} leases held", welcome.session_id, welcome.leases.len());
         self.backoff = SHORTEST_BACKOFF;
+        self.max_frame_bytes = welcome.max_frame_bytes as usize;
         self.beat = interval(duration(welcome.heartbeat_interval).mul_f64(2.0 / 3.0));
         welcome.leases.into_iter().for_each(|lease| self.renewed(lease));
         self.stream = self.opening.take();

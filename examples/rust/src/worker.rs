@@ -74,6 +74,8 @@ struct Worker {
     newest: u64,
     /// Streams that have not ended, half-closed ones included.
     live: usize,
+    /// What the server takes.
+    max_frame_bytes: usize,
     backoff: Duration,
     beat: Interval,
     is_leaving: bool,
@@ -135,6 +137,7 @@ async fn main() -> Result<(), Failed> {
         opening: None,
         newest: 0,
         live: 0,
+        max_frame_bytes: usize::MAX,
         backoff: SHORTEST_BACKOFF,
         beat: interval(LONGEST_BACKOFF),
         is_leaving: false,

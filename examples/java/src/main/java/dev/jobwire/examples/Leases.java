@@ -22,6 +22,8 @@ final class Leases {
 
     private final Map<ByteString, Job> jobs = new HashMap<>();
     private final Worker worker;
+    /** What the server takes. */
+    int maxFrameBytes = Integer.MAX_VALUE;
 
     Leases(Worker worker) {
         this.worker = worker;
@@ -80,6 +82,11 @@ final class Leases {
 
     private void finish(Job job, Outcome.Builder outcome) {
         job.outcome = outcome.setLeaseToken(job.token()).build();
+        int bytes = WorkRequest.newBuilder().addOutcomes(job.outcome).build().getSerializedSize();
+        if (bytes > maxFrameBytes) { // the server would end the stream, each time
+            String message = "%d bytes; a frame has at most %d".formatted(bytes, maxFrameBytes);
+            job.outcome = Handlers.failure("OutcomeRefused", message, false).setLeaseToken(job.token()).build();
+        }
         tell(job);
     }
 

@@ -87,6 +87,7 @@ final class WorkStream implements ClientResponseObserver<WorkRequest, WorkRespon
     private void welcome(WorkerWelcome welcome) {
         Worker.log("stream %s: %d leases held".formatted(welcome.getSessionId(), welcome.getLeasesCount()));
         beat = worker.every(duration(welcome.getHeartbeatInterval()).toMillis() * 2 / 3, () -> worker.heartbeat(this));
+        worker.leases.maxFrameBytes = welcome.getMaxFrameBytes();
         welcome.getLeasesList().forEach(worker.leases::renewed);
         worker.welcomed(this);
     }

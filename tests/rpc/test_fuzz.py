@@ -127,6 +127,8 @@ def random_value(field: FieldDescriptor, chance: random.Random) -> Any:
         return chance.choice(FLOATS)
     if kind in (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_ENUM):
         return chance.choice([number for number in NUMBERS if abs(number) < 2**31])
+    if kind == FieldDescriptor.CPPTYPE_UINT64:
+        return chance.choice([number for number in NUMBERS if number >= 0])
     return chance.choice(NUMBERS)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import json
 import os
-import select
 import signal
 import sys
 import termios
@@ -25,7 +24,7 @@ from jobwire.worker.transport import Failure, Outcome, Release, Stopped, Success
 from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
 from tests.worker.child_jobs import app
-from tests.worker.support import Notes, Worker, settled, until, working
+from tests.worker.support import Notes, Worker, ended, settled, until, working
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -52,19 +51,6 @@ def decoded(outcome: Outcome) -> Any:
 
 def text(value: object) -> bytes:
     return json.dumps(value).encode()
-
-
-async def ended(pid: int) -> None:
-    """Wait until this process is gone."""
-    try:
-        watch = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        readable, _, _ = await asyncio.to_thread(select.select, [watch], [], [], 20)
-        assert readable, f"process {pid} lives on"
-    finally:
-        os.close(watch)
 
 
 @pytest.fixture

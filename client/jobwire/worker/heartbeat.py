@@ -34,6 +34,7 @@ class Heartbeat:
         self._wake = asyncio.Event()
         self._interval_seconds = 0.0
         self._hurry = asyncio.Event()
+        self._unanswered_since: float | None = None
 
     def pace(self, welcome: Welcome) -> None:
         """Beat at the interval that the server asks for."""
@@ -77,7 +78,9 @@ class Heartbeat:
         updates = [_update(*one) for one in news] + others
         if not updates:
             return True
-        sent_at = self._clock.monotonic()
+        # What answers this may answer an earlier one that was given up: count the lease from there.
+        asked_at = self._clock.monotonic() if self._unanswered_since is None else self._unanswered_since
+        self._unanswered_since = asked_at
         try:
             states = await self._transport.update(updates)
         except ConnectionError as error:
@@ -88,7 +91,8 @@ class Heartbeat:
             return False
         for attempt, progress, checkpoint in news:
             attempt.told, attempt.kept = progress, checkpoint
-        self._slots.renew(states, sent_at)
+        self._unanswered_since = None
+        self._slots.renew(states, asked_at)
         return True
 
 

@@ -20,6 +20,7 @@ from jobwire.worker.handler import Handler, Runner
 from jobwire.worker.health import Health
 from jobwire.worker.heartbeat import Heartbeat
 from jobwire.worker.mailbox import Mailbox
+from jobwire.worker.programs.executor import ProgramExecutor
 from jobwire.worker.reporter import Reporter
 from jobwire.worker.run import Event, Run
 from jobwire.worker.slots import Patience, Slots
@@ -209,6 +210,8 @@ class WorkerRuntime:
             executors[Runner.THREAD] = ThreadExecutor(limit=self._limit, clock=self._clock, post=post)
         if Runner.PROCESS in wanted and self._app_path is not None:
             executors[Runner.PROCESS] = ProcessExecutor(limit=self._limit, app_path=self._app_path, post=post)
+        if Runner.PROGRAM in wanted:
+            executors[Runner.PROGRAM] = ProgramExecutor(limit=self._limit, clock=self._clock, post=post)
         return executors
 
     async def _keep_window(self, parts: _Parts) -> None:

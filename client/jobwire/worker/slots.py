@@ -166,14 +166,14 @@ class Slots:
         for run in list(self._running.values()):
             self._stop(run, cause, reason)
 
-    def renew(self, states: Sequence[LeaseState], sent_at: float) -> None:
-        """Take in what the server thinks of the leases. `sent_at`: monotonic time at which it was asked."""
+    def renew(self, states: Sequence[LeaseState], asked_at: float) -> None:
+        """Take in what the server thinks of the leases. `asked_at`: monotonic time at which it was asked."""
         for state in states:
             run = self._running.get(state.token) or self._waiting.get(state.token)
             if not state.valid:
                 self.lose((state.token,))
             elif run is not None:
-                run.lease_deadline = sent_at + state.remaining_seconds
+                run.lease_deadline = asked_at + state.remaining_seconds
                 if state.cancel_requested and run.cause is None:
                     self._cancel(state.token, "")
 

@@ -112,6 +112,7 @@ async def test_leases_that_are_over_are_told_so(rig: StoreRig) -> None:
     found = await _reattach(rig, done, stale, forced, unknown, held)
     assert found.states == [LOST, LOST, LOST, LOST, LeaseState(True, False, 30 * SECOND_US)]
     assert [lease.key for lease in found.leases] == [held.key]
+    assert [lease.key for lease in await rig.store.held_by(US.instance_id, limit=9)] == [stale.key]
 
 
 async def test_a_stale_fence_of_a_lease_that_this_very_instance_holds_does_not_name_it(rig: StoreRig) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from jobwire._status import Place, error_from
 from jobwire.v1 import worker_service_pb2 as pb
+from jobwire.worker.alarm import within
 from jobwire.worker.clock import Clock
 from jobwire.worker.stream.convert import (
     ack_of,
@@ -63,6 +64,7 @@ class Link:
         self._unacked: dict[Token, _Batch[Ack]] = {}
         self._unanswered: dict[Token, _Batch[LeaseState]] = {}
         self._heard_at = clock.monotonic()
+        self._answer_seconds = SILENCE_SECONDS
         self._leaving = False
         self.takes_work = True
         """False: assignments that still arrive are dropped; the server knows that they were never received."""
@@ -109,17 +111,24 @@ class Link:
         batch: _Batch[Ack] = _Batch(self._unacked, [token for token, _ in outcomes])
         self._outbox.add_outcomes(outcomes)
         self._wake.set()
-        return await batch.answers()
+        await batch.complete
+        return batch.answers()
 
     async def update(self, updates: Sequence[LeaseUpdate]) -> list[LeaseState]:
         """Send lease updates and wait for the answers, in the same order; one call at a time, so that an answer
-        belongs to the update before it. Raises ConnectionError."""
+        belongs to the update before it. Raises ConnectionError, also when the server does not answer within a
+        heartbeat interval: it need not while its store is away."""
         async with self._updating:
             self._check()
             batch: _Batch[LeaseState] = _Batch(self._unanswered, [update.token for update in updates])
             self._outbox.add_updates(updates)
             self._wake.set()
-            return await batch.answers()
+            try:
+                if not await within(self._clock, self._answer_seconds, batch.complete):
+                    raise ConnectionError(f"the server did not answer within {self._answer_seconds:g} s")
+                return batch.answers()
+            finally:
+                self._unanswered.clear()
 
     def resize(self, window: int) -> None:
         """Tell the credit window."""
@@ -223,6 +232,7 @@ class Link:
 
     def _welcomed(self, welcome: pb.WorkerWelcome) -> None:
         self.welcome.set_result(None)
+        self._answer_seconds = seconds_of(welcome.heartbeat_interval) or SILENCE_SECONDS
         if welcome.max_frame_bytes > 0:
             self._outbox.max_item_bytes = welcome.max_frame_bytes
         self._on_welcome(welcome)
@@ -264,21 +274,22 @@ class _Batch(Generic[A]):
         self._answers: dict[Token, A] = {}
         waiting.update(dict.fromkeys(tokens, self))
         self._wanted = len(set(tokens))
-        self._complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when every token has its answer; a ConnectionError when the stream ended before."""
+        if not tokens:
+            self.complete.set_result(None)
 
     def answer(self, token: Token, answer: A) -> None:
         self._answers[token] = answer
-        if len(self._answers) == self._wanted and not self._complete.done():
-            self._complete.set_result(None)
+        if len(self._answers) == self._wanted and not self.complete.done():
+            self.complete.set_result(None)
 
     def fail(self, why: str) -> None:
-        if not self._complete.done():
-            self._complete.set_exception(ConnectionError(why))
+        if not self.complete.done():
+            self.complete.set_exception(ConnectionError(why))
 
-    async def answers(self) -> list[A]:
-        """Wait for all of them; in the order of the tokens. Raises ConnectionError when the stream ended before."""
-        if self._tokens:
-            await self._complete
+    def answers(self) -> list[A]:
+        """All of them, in the order of the tokens."""
         return [self._answers[token] for token in self._tokens]
 
 

@@ -10,7 +10,7 @@ import click
 
 from jobwire.cli.faults import LOCAL_CODES, ExitCode
 from jobwire.cli.flags import Command, global_options
-from jobwire.cli.root import COMMANDS, JOB_COMMANDS, root
+from jobwire.cli.root import COMMANDS, NOUNS, root
 from jobwire.cli.spec import LINE_FIELDS
 from tools.markdown import generated_from, table
 
@@ -129,7 +129,7 @@ def _commands(context: click.Context) -> Iterator[str]:
             yield from _section(command, name, context)
             continue
         inner = click.Context(command, info_name=name, parent=context)
-        for verb in JOB_COMMANDS:
+        for verb in NOUNS[name]:
             found = command.get_command(inner, verb)
             assert found is not None
             yield from _section(found, verb, inner)

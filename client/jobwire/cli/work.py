@@ -61,18 +61,25 @@ def work(invocation: Invocation, target: str, program: tuple[str, ...], no_wait:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from jobwire.cli.server import Server, settings_of  # noqa: PLC0415 - after the line above
     from jobwire.cli.voice import Voice  # noqa: PLC0415
+    from jobwire.errors import ArgumentInvalid  # noqa: PLC0415
     from jobwire.worker.process import check_handlers, log_to_stderr, run_worker  # noqa: PLC0415
     from jobwire.worker.telling import facts_of  # noqa: PLC0415
 
-    log_to_stderr(logging.ERROR if invocation.quiet else logging.INFO)
     handlers = _program(target, program) if program else _app(target)
     settings = _settings(given, default_slots=1 if program else 16)
     connection = settings_of(invocation)
-    check_handlers(handlers)
+    try:
+        check_handlers(handlers)
+    except ArgumentInvalid as error:
+        raise CliError("APP_UNUSABLE", f"cannot use {target}", why=[error.message]) from error
+    log_to_stderr(logging.ERROR if invocation.quiet else logging.INFO)
     if no_wait:
         with Server(invocation) as server:
             server.info()
-    with Voice(invocation, facts_of(handlers, settings, connection.address)) as voice:
+    facts = facts_of(handlers, settings, connection.address)
+    if program:
+        facts += ["payload → stdin", "result ← stdout"]
+    with Voice(invocation, facts) as voice:
         run_worker(handlers, connection, settings, app_path=None if program else target, ears=voice.ears())
 
 

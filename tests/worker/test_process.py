@@ -399,6 +399,27 @@ def test_handlers_that_could_never_run_are_refused_before_there_is_a_job(make: C
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({}, "Handlers that run in child processes .apart. need app_path"),
+        ({"slots": 0}, "at least 1 slot"),
+        ({"slots": 10_000, "prefetch": 1}, "the most is 10000"),
+        ({"max_jobs_per_child": 0}, "at least 1 job"),
+    ],
+)
+async def test_settings_that_contradict_each_other_are_refused_before_anybody_is_called(
+    settings: dict[str, Any], text: str
+) -> None:
+    app = App("test")
+    app.job("apart", runner="process")(interrupt)
+    server = ScriptedTransport()
+    with pytest.raises(ArgumentInvalid, match=text):
+        await work(app.handlers, server, WorkerSettings(**settings))
+    assert server.hello is None
+
+
+@pytest.mark.asyncio
 async def test_the_server_is_told_what_the_worker_wants() -> None:
     queues = (Subscription("mail", 3), Subscription("*"))
     async with process(quick(), queues=queues, worker_id="w-1", lease_seconds=60.0, slots=2, prefetch=3) as worker:

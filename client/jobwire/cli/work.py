@@ -96,8 +96,8 @@ def _settings(given: Mapping[str, Any], *, default_slots: int) -> WorkerSettings
         prefetch=given["prefetch"],
         grace_seconds=given["grace"].total_seconds(),
         max_jobs=given["max_jobs"],
-        max_jobs_per_child=given["max_jobs_per_child"] or 0,
-        memory_per_child_bytes=given["memory_per_child"] or 0,
+        max_jobs_per_child=given["max_jobs_per_child"],
+        memory_bytes_per_child=given["memory_per_child"],
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ import pytest_asyncio
 
 from jobwire.aio import AsyncClient
 from jobwire.models import JobFilter, JobState, RetryPolicy, WorkerInfo
+from jobwire.worker.process import check_handlers
 from tests.cli.terminal import Terminal, without_escapes
 from tests.helpers.processes import JOBWIRE, REPOSITORY, ServerProcess
 from tests.worker.support import Notes
@@ -264,6 +266,35 @@ async def test_only_the_named_queues_are_served(server: Server) -> None:
         other = await server.client.submit("add", [1, 1])
         assert await server.result("add", [1, 2], queue="sms") == 3
         assert (await other.get()).status.state is JobState.PENDING
+
+
+async def test_the_example_goes_on_where_it_was_when_its_worker_is_stopped_in_the_middle(server: Server) -> None:
+    command = (sys.executable, "examples/python_worker.py")
+    job = await server.client.submit("numbers.sum", {"start": 1, "end": 200, "pace_seconds": 0.1}, max_attempts=1)
+    async with server.worker(command=command) as worker:
+        async for update in job.watch():
+            if update.progress is not None and update.progress > 20:
+                break
+        worker.send(signal.SIGTERM)
+        await worker.says("SIGTERM: nothing new")
+        worker.send(signal.SIGTERM)
+        assert (await worker.ended())[0] == 0
+    async with server.worker(command=command):
+        first = await anext(aiter(job.watch()))
+        assert first.progress is None or first.progress > 20
+        assert await job.result(timeout="60s") == {"total": 20_100}
+        (follow_up,) = [found async for found in server.client.jobs(JobFilter(types=("numbers.announce",)))]
+        assert await server.client.result(follow_up.job_id, timeout="60s") == "The sum of 1 to 200 is 20100."
+
+
+async def test_the_handlers_that_the_page_about_workers_shows_can_be_used() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/workers.md").read_text(), re.DOTALL)
+    module = sys.modules["page"] = ModuleType("page")
+    try:
+        exec(compile(block, "docs/workers.md", "exec"), vars(module))
+        check_handlers(module.app.handlers)
+    finally:
+        del sys.modules["page"]
 
 
 # --- output ---------------------------------------------------------------------------------------------------------

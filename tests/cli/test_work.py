@@ -166,7 +166,7 @@ READY = r"worker .* Ctrl\+C drains"
 async def test_an_app_of_handlers_is_a_worker_and_each_end_is_a_line(server: Server) -> None:
     async with server.worker(APP, "--slots", "2", "--worker-id", "w-1") as worker:
         await worker.says(
-            r"worker w-1 · types add, chain, fail, pid, wait · 2 slots · every queue · unix:\S+ · Ctrl\+C"
+            r"worker w-1 · types add, chain, fail, grow, pid, wait · 2 slots · every queue · unix:\S+ · Ctrl\+C"
         )
         assert await server.result("add", {"a": 1, "b": 2}) == 3
         await worker.says(r"Z \S+ COMPLETED type=add attempt=1/20 duration=\S+ bytes=1")
@@ -220,7 +220,7 @@ async def test_what_does_not_finish_is_given_back_with_its_checkpoint_and_no_att
 
 async def test_python_m_runs_an_app_with_its_children_and_its_own_settings(server: Server) -> None:
     async with server.worker(command=(sys.executable, "-m", "tests.cli.work_jobs")) as worker:
-        await worker.says(r"types add, chain, fail, pid, wait · 2 slots · queues default:2, other · unix:")
+        await worker.says(r"types add, chain, fail, grow, pid, wait · 2 slots · queues default:2, other · unix:")
         assert isinstance(await server.result("pid"), int)
         assert isinstance(await server.result("pid", queue="other"), int)
         elsewhere = await server.client.submit("add", [1, 2], queue="third")
@@ -258,6 +258,22 @@ async def test_exactly_so_many_jobs_as_asked_for_are_run(server: Server) -> None
         states = [(await job.get()).status.state for job in jobs]
         assert states.count(JobState.COMPLETED) == 4
         assert states.count(JobState.PENDING) == 6
+
+
+async def test_children_are_replaced_after_so_many_jobs(server: Server) -> None:
+    async with server.worker(APP, "--slots", "1", "--max-jobs-per-child", "2"):
+        pids = [await server.result("pid") for _ in range(5)]
+        assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2, 1]
+
+
+async def test_a_child_that_grows_too_large_loses_its_job_and_the_worker_goes_on(server: Server) -> None:
+    async with server.worker(APP, "--memory-per-child", "100M") as worker:
+        job = await server.client.submit("grow", max_attempts=1)
+        ended = await job.wait()
+        assert ended.status.last_error is not None
+        assert ended.status.last_error.type == "LEASE_LOST"
+        await worker.says("bytes of memory, more than its limit")
+        assert isinstance(await server.result("pid"), int)
 
 
 async def test_only_the_named_queues_are_served(server: Server) -> None:
@@ -394,11 +410,14 @@ async def test_the_servers_list_of_workers_shows_how_busy_they_are(server: Serve
         await notes.line()
         (info,) = await server.workers()
         assert (info.worker_id, info.connected, info.in_flight, info.max_in_flight) == ("w-1", True, 1, 3)
-        assert (sorted(info.queues), info.types) == (["default", "mail"], ("add", "chain", "fail", "pid", "wait"))
+        assert (sorted(info.queues), info.types) == (
+            ["default", "mail"],
+            ("add", "chain", "fail", "grow", "pid", "wait"),
+        )
         done = await asyncio.to_thread(
             subprocess.run, [*JOBWIRE, "worker", "list"], env=environ, capture_output=True, text=True, check=True
         )
-        assert re.search(r"● connected  w-1 +1/3 +\S+Z  default,mail  add,chain,fail,pid,wait", done.stdout)
+        assert re.search(r"● connected  w-1 +1/3 +\S+Z  default,mail  add,chain,fail,grow,pid,wait", done.stdout)
 
 
 # --- programs -------------------------------------------------------------------------------------------------------

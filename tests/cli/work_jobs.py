@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 from jobwire.app import App, JobContext
@@ -27,6 +28,13 @@ def fail() -> None:
 def pid() -> int:
     """Tell the child's number."""
     return os.getpid()
+
+
+@app.job("grow", runner="process")
+def grow() -> None:
+    """Take much memory, and keep it."""
+    taken = b"x" * (200 << 20)
+    threading.Event().wait(len(taken))
 
 
 @app.job("chain")

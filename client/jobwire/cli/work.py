@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobwire.cli.faults import CliError
+from jobwire.cli.faults import CliError, as_clause
 from jobwire.cli.flags import command
 from jobwire.cli.invocation import Invocation
 from jobwire.cli.params import DURATION, QUEUE, SIZE
@@ -57,9 +57,7 @@ def work(invocation: Invocation, target: str, program: tuple[str, ...], no_wait:
     back without using up an attempt; the second ends the grace. The exit code is 0 then. Each job that ends is a line
     on stderr; -o jsonl and -o json print objects on stdout, -o id the ids of the jobs.
     """
-    # Children and programs are spawned, never forked, so gRPC need not be ready for that. It reads this when imported.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    from jobwire.cli.server import Server, settings_of  # noqa: PLC0415 - after the line above
+    from jobwire.cli.server import Server, settings_of  # noqa: PLC0415 - help pages need neither gRPC nor a worker
     from jobwire.cli.voice import Voice  # noqa: PLC0415
     from jobwire.errors import ArgumentInvalid  # noqa: PLC0415
     from jobwire.worker.process import check_handlers, log_to_stderr, run_worker  # noqa: PLC0415
@@ -111,6 +109,7 @@ def _app(path: str) -> Mapping[str, Handler[..., Any]]:
             f"{path!r} is no MODULE:APP, and no program is given for it as a type",
             hints=["for handlers:    jobwire work jobs:app", f"for a program:   jobwire work {path} -- PROGRAM ARG..."],
         )
+    module = path.partition(":")[0]
     if (folder := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path holds text
         sys.path.insert(0, folder)
     try:
@@ -120,9 +119,9 @@ def _app(path: str) -> Mapping[str, Handler[..., Any]]:
     except Exception as error:
         raise CliError(
             "APP_UNUSABLE",
-            f"importing {path.partition(':')[0]} raised {type(error).__name__}",
+            f"importing {module} raised {type(error).__name__}",
             why=[str(error)] if str(error) else [],
-            hints=[f"see where:   python -c 'import {path.partition(':')[0]}'"],
+            hints=[f"see where:   python {module}" if module.endswith(".py") else f"see where:   python -m {module}"],
         ) from error
 
 
@@ -136,4 +135,7 @@ def _program(job_type: str, argv: Sequence[str]) -> Mapping[str, Handler[..., An
             why=["It is looked for on PATH, and must be executable. No shell takes part."],
             hints=[f"for a line of shell:   jobwire work {job_type} -- sh -c '...'"],
         )
-    return {job_type: Program(argv, type=job_type)}
+    try:
+        return {job_type: Program(argv, type=job_type)}
+    except ValueError as error:
+        raise CliError("USAGE", as_clause(str(error))) from error

@@ -37,6 +37,8 @@ class LogEvent(StrEnum):
     LEASE_RESUMED = "dispatch.lease_resumed"
     WORKER_ATTACHED = "dispatch.worker_attached"
     WORKER_DETACHED = "dispatch.worker_detached"
+    WORKER_RETURNED = "dispatch.worker_returned"
+    """A worker process has connected again, and said which leases it holds."""
     ATTEMPT_ENDED = "job.attempt_ended"
     CANCEL_ORDERED = "dispatch.cancel_ordered"
     CANCEL_ENFORCED = "dispatch.cancel_enforced"

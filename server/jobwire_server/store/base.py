@@ -197,12 +197,24 @@ class LeaseUpdate(NamedTuple):
     """Replaces the job's checkpoint; it goes to the next attempt, if there is one."""
 
 
+class RunName(NamedTuple):
+    """Whose attempt a lease is, for those who are told of its progress."""
+
+    tenant: str
+    job_id: str
+    queue: str
+    type: str
+    attempt: int
+
+
 class LeaseState(NamedTuple):
     """A lease as the store sees it."""
 
     valid: bool
     cancel_requested: bool
     remaining_us: int
+    name: RunName | None = None
+    """Set where the update carried progress and the lease is valid."""
 
 
 class Reattached(NamedTuple):

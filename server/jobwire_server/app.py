@@ -32,6 +32,7 @@ from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
 from jobwire.worker.slots import Patience
 from jobwire_server.config import Command, Config
 from jobwire_server.dispatch.dispatcher import Dispatcher
+from jobwire_server.dispatch.engine import Engine
 from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.job import SECOND_US
 from jobwire_server.jobs import Jobs
@@ -45,7 +46,7 @@ from jobwire_server.pool.builtin import builtin_app
 from jobwire_server.pool.direct import DirectTransport
 from jobwire_server.recovery import Recovery, RecoveryReport, RecoverySettings
 from jobwire_server.rpc import settings as rpc_settings
-from jobwire_server.rpc.server import RpcServer
+from jobwire_server.rpc.server import RpcServer, Served
 from jobwire_server.scheduler import Scheduler, SweepSettings
 from jobwire_server.store.sqlite.store import SqliteSettings, SqliteStore
 from jobwire_server.watch.hub import WatchHub
@@ -163,7 +164,7 @@ class Server:
         recovery = await self._step("recovery", self._recover(store))
         self._failpoint("startup.after_recovery")
         hub = WatchHub(store=store, clock=clock, log=log)
-        dispatcher = Dispatcher(
+        engine = Engine(
             store=store,
             clock=clock,
             chance=self._chance,
@@ -175,12 +176,12 @@ class Server:
             ),
         )
         scheduler = Scheduler(store=store, clock=clock, chance=self._chance, log=log, settings=SweepSettings())
-        await self._step("dispatcher", self._start_dispatcher(undo, hub, scheduler, dispatcher))
-        pool = await self._step("worker pool, paused", self._start_pool(undo, dispatcher, handlers))
-        rpc = self._rpc(store, hub, recovery, sorted(handlers))
+        await self._step("dispatcher", self._start_dispatcher(undo, hub, scheduler, engine))
+        pool = await self._step("worker pool, paused", self._start_pool(undo, engine.dispatcher, handlers))
+        rpc = self._rpc(store, hub, engine, recovery, sorted(handlers))
         address = await self._step("gRPC listener", self._start_rpc(undo, rpc))
         self._failpoint("startup.before_serving")
-        dispatcher.grant()
+        engine.dispatcher.grant()
         if pool is not None:
             await pool.resume()
         _settle_heap()
@@ -188,7 +189,7 @@ class Server:
         seconds = clock.monotonic() - started_at
         log.info(LogEvent.SERVER_READY, address=address, seconds=round(seconds, 3))
         self._on_ready(Ready(address=address, recovery=recovery, types=tuple(sorted(handlers)), seconds=seconds))
-        return _Parts(dispatcher=dispatcher, scheduler=scheduler, pool=pool, rpc=rpc)
+        return _Parts(dispatcher=engine.dispatcher, scheduler=scheduler, pool=pool, rpc=rpc)
 
     async def _step(self, name: str, work: Awaitable[T]) -> T:
         started_at = self._clock.monotonic()
@@ -214,7 +215,9 @@ class Server:
             self._config.db,
             clock=self._clock,
             chance=self._chance,
-            settings=SqliteSettings(max_depth=self._config.max_depth),
+            settings=SqliteSettings(
+                max_depth=self._config.max_depth, cancel_grace_us=round(self._config.cancel_grace * SECOND_US)
+            ),
             failpoint=self._failpoint,
             log=self._log,
         )
@@ -240,12 +243,12 @@ class Server:
         return report
 
     async def _start_dispatcher(
-        self, undo: AsyncExitStack, hub: WatchHub, scheduler: Scheduler, dispatcher: Dispatcher
+        self, undo: AsyncExitStack, hub: WatchHub, scheduler: Scheduler, engine: Engine
     ) -> None:
         await hub.start()
         undo.push_async_callback(hub.stop)
         await undo.enter_async_context(background(scheduler.run(), "sweeps", self._break))
-        await undo.enter_async_context(background(dispatcher.run(), "dispatcher", self._break))
+        await undo.enter_async_context(background(engine.run(), "dispatcher", self._break))
 
     async def _start_pool(
         self, undo: AsyncExitStack, dispatcher: Dispatcher, handlers: Mapping[str, Handler[..., Any]]
@@ -266,15 +269,17 @@ class Server:
         undo.push_async_callback(pool.stop)
         return pool
 
-    def _rpc(self, store: SqliteStore, hub: WatchHub, recovery: RecoveryReport, types: Sequence[str]) -> RpcServer:
+    def _rpc(
+        self, store: SqliteStore, hub: WatchHub, engine: Engine, recovery: RecoveryReport, types: Sequence[str]
+    ) -> RpcServer:
         config = self._config
         tls = None
         if config.tls is not None:
             tls = rpc_settings.Tls(certificate=config.tls.cert, key=config.tls.key, client_ca=config.tls.client_ca)
         return RpcServer(
-            jobs=Jobs(store=store, hub=hub, clock=self._clock, new_id=new_job_id, log=self._log),
-            hub=hub,
-            store=store,
+            served=Served(
+                Jobs(store=store, hub=hub, clock=self._clock, new_id=new_job_id, log=self._log), hub, store, engine
+            ),
             facts=rpc_settings.ServerFacts(
                 version=version("jobwire"),
                 # So that whoever submits a type that nobody here serves can be told.

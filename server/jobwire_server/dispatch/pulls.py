@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from jobwire_server.dispatch.dispatcher import Dispatcher
 from jobwire_server.dispatch.interest import Interest
@@ -16,6 +16,9 @@ from jobwire_server.domain.job import SECOND_US
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import wait_any
 from jobwire_server.store.base import Lease, Owner, Store, Transport
+
+ENVELOPE_BYTES: Final = 12 << 10
+"""Most that an assignment has beside its payload and its checkpoint: headers and labels, above all."""
 
 
 class Pull(NamedTuple):
@@ -50,8 +53,9 @@ class Pulls:
         self._store = store
         self._clock = clock
 
-    async def pull(self, pull: Pull, wait_seconds: float) -> Pulled:
-        """Lease up to `max_jobs`; wait for the first one if there is none. Raises what the store raises."""
+    async def pull(self, pull: Pull, wait_seconds: float, *, max_bytes: int) -> Pulled:
+        """Lease up to `max_jobs`, together at most `max_bytes` (but one job at least); wait for the first one if there
+        is none. Raises what the store raises."""
         home = self._roster.home_of(WorkerName(pull.worker_id, "", pull.user_agent), pull.interest, pull.lease_us)
         owner = Owner(pull.worker_id, instance_of(pull.worker_id, pull.request_id), Transport.UNARY)
         if pull.request_id:
@@ -60,7 +64,9 @@ class Pulls:
                 self._settle(home, again)
                 return Pulled(again, draining=False)
         waiter = _Waiter()
-        session = self._dispatcher.attach(Subscriber(owner, pull.interest, pull.lease_us), waiter)
+        session = self._dispatcher.attach(
+            Subscriber(owner, pull.interest, pull.lease_us, max_bytes - pull.max_jobs * ENVELOPE_BYTES), waiter
+        )
         try:
             session.resize(pull.max_jobs)
             await self._dispatcher.lease_now(session)

@@ -229,11 +229,14 @@ class Roster:
             raise AssertionError("a home has a session")
         return home.session
 
-    def seen_at_home(self, worker_id: str) -> None:
-        """A worker of the unary path gave a sign of life."""
+    def seen_at_home(self, worker_id: str) -> int | None:
+        """A worker of the unary path gave a sign of life; answers with the lease that it asked for (in microseconds),
+        None when this process has not served it before."""
         home = self._homes.get(worker_id)
-        if home is not None:
-            home.seen_at = self._clock.monotonic()
+        if home is None or home.session is None:
+            return None
+        home.seen_at = self._clock.monotonic()
+        return home.session.lease_us
 
     def astray(self, runs: Sequence[Run]) -> None:
         """Nobody has received these: give them back as soon as the store can."""

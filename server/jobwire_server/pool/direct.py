@@ -9,7 +9,9 @@ from jobwire.payload import Payload
 from jobwire.worker import transport as worker
 from jobwire.worker.text import bounded
 from jobwire_server.dispatch.dispatcher import Dispatcher
-from jobwire_server.dispatch.session import Beat, Run, WorkerSession
+from jobwire_server.dispatch.interest import Interest, Terms
+from jobwire_server.dispatch.session import Beat, Run, Subscriber, WorkerSession
+from jobwire_server.dispatch.settings import HEARTBEATS_PER_LEASE
 from jobwire_server.domain.errors import JobwireError
 from jobwire_server.domain.job import SECOND_US, Content, JobError
 from jobwire_server.domain.limits import DEFAULT_LIMITS, Limits
@@ -41,11 +43,15 @@ class DirectTransport:
     async def open(self, hello: worker.Hello, inbox: worker.Inbox) -> worker.Welcome:
         """See `Transport`. The lease's owner is this server's incarnation: recovery voids those of dead ones."""
         owner = Owner(hello.worker_id, self._dispatcher.instance_id, Transport.DIRECT)
-        self._session = self._dispatcher.attach(owner, hello.types, _Desk(inbox))
+        terms = {each.queue: Terms(each.weight or 1, each.max_in_flight or None) for each in hello.queues}
+        lease_us = None if hello.lease_seconds is None else round(hello.lease_seconds * SECOND_US)
+        self._session = self._dispatcher.attach(
+            Subscriber(owner, Interest(hello.types, terms), lease_us, hello.max_in_flight_bytes), _Desk(inbox)
+        )
         settings = self._dispatcher.settings
         return worker.Welcome(
-            lease_seconds=settings.lease_us / SECOND_US,
-            heartbeat_seconds=settings.heartbeat_seconds,
+            lease_seconds=self._session.lease_us / SECOND_US,
+            heartbeat_seconds=self._session.lease_us / SECOND_US / HEARTBEATS_PER_LEASE,
             cancel_grace_seconds=settings.cancel_grace_us / SECOND_US,
         )
 
@@ -71,7 +77,12 @@ class DirectTransport:
     async def update(self, updates: Sequence[worker.LeaseUpdate]) -> Sequence[worker.LeaseState]:
         """See `Transport`."""
         beats = [
-            Beat(run_of(update.token), _percent(update.progress_percent), _cut(update.progress_message))
+            Beat(
+                run_of(update.token),
+                _percent(update.progress_percent),
+                _cut(update.progress_message),
+                None if update.checkpoint is None else Content._make(update.checkpoint),
+            )
             for update in updates
         ]
         try:
@@ -190,6 +201,10 @@ def _assignment(lease: Lease) -> worker.Assignment:
         lease.headers,
         lease.lease_us / SECOND_US,
         max(0, min(bounds)) / SECOND_US if bounds else None,
+        lease.labels,
+        None if lease.checkpoint is None else Payload._make(lease.checkpoint),
+        lease.losses,
+        lease.create_time_us / SECOND_US,
     )
 
 

@@ -225,7 +225,7 @@ class Reattached(NamedTuple):
     leases: Sequence[Lease]
     """Those of them that stand, in the same order, without payload and checkpoint."""
     returned: int
-    """Leases of its instance that it did not name: never received, so PENDING again, at no cost to their attempts."""
+    """Leases of its instance that it did not name: never received, so released, at no cost to their attempts."""
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -413,7 +413,8 @@ class Store(Protocol):
 
     async def extend(self, updates: Sequence[LeaseUpdate]) -> list[LeaseState]:
         """Extend leases, record progress and checkpoints, each on its own, fenced as `report`. Writes no event. A lease
-        is never extended beyond the attempt's timeout (and a grace in which its outcome may be reported). A checkpoint
+        is never extended beyond the attempt's timeout (and a grace in which its outcome may be reported), nor, once its
+        cancel was asked for, beyond the grace that a handler has for that. A checkpoint
         outlives lost leases, failures, releases and a RetryJob; it goes with the success, or with the job."""
 
     async def reattach(self, owner: Owner, held: Sequence[tuple[int, int]]) -> Reattached:

@@ -34,6 +34,15 @@ class Contents:
         self._apart_size += size
         return None
 
+    def mark(self) -> tuple[int, ...]:
+        """How much has been taken so far, for `undo`."""
+        return len(self._inline), self._inline_size, len(self._apart), self._apart_size
+
+    def undo(self, mark: tuple[int, ...]) -> None:
+        """Forget what was taken since `mark`."""
+        inline, self._inline_size, apart, self._apart_size = mark
+        del self._inline[inline:], self._apart[apart:], self._places[apart:]
+
     def inline(self) -> bytes:
         """The blob that the rows take their data from; offsets count from 1."""
         return b"".join(self._inline)

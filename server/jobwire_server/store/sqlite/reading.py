@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,8 @@ import apsw
 
 from jobwire_server.domain.errors import RevisionCompacted
 from jobwire_server.domain.job import Attempt, Content, Job, State
-from jobwire_server.store.base import JobEvent, JobPage, Lane, ListQuery, Position, StoreCounts
+from jobwire_server.store.base import JobEvent, JobPage, Lane, Lease, ListQuery, Position, StoreCounts
+from jobwire_server.store.sqlite.claims import read_leases
 from jobwire_server.store.sqlite.listing import create_bounds, list_statement
 from jobwire_server.store.sqlite.rows import (
     CONTENT_COLUMNS,
@@ -93,18 +95,46 @@ class Reader:
                 return [event_of(row) for row in self._rows(self._queries[name], values | {"tenant": tenant})]
             return [event_of(row) for row in self._rows(self._queries[name], values)]
 
-    def pending_lanes(self, types: Sequence[str]) -> list[Lane]:
+    def held_by(self, instance_id: str, limit: int) -> list[Lease]:
+        """See `Store.held_by`."""
+        now_us = self._now_us()
+        with self._snapshot():
+            found = self.row("held_leases", instance_id=instance_id, now=now_us, limit=limit)
+            return read_leases(self.row, json.loads(found[0]) if found else (), now_us)
+
+    def pending_lanes(self, types: Sequence[str] | None, queues: Sequence[str] | None) -> list[Lane]:
         """See `Store.pending_lanes`."""
-        wanted = frozenset(types)
-        lanes: list[Lane] = []
-        last = ("", "")
+        wanted = None if types is None else sorted(set(types))
+        if wanted == []:
+            return []
+        found = self._pending_queues() if queues is None else dict.fromkeys(queues)
+        return [Lane(queue, kind) for queue in found for kind in self._pending_types(queue, wanted)]
+
+    def _pending_queues(self) -> Iterator[str]:
+        found = self.row("next_queue", queue="")
+        while found is not None:
+            yield found[0]
+            found = self.row("next_queue", queue=found[0])
+
+    def _pending_types(self, queue: str, wanted: Sequence[str] | None) -> Iterator[str]:
+        """Leap from each type that is there to the next that is wanted (in order), and back."""
+        at = wanted[0] if wanted else ""
         while True:
-            row = self._connection.execute(self._queries["next_lane"], {"queue": last[0], "type": last[1]}).fetchone()
+            row = self.row("next_type", queue=queue, type=at)
             if row is None:
-                return lanes
-            last = (row[0], row[1])
-            if row[1] in wanted:
-                lanes.append(Lane(*last))
+                return
+            found: str = row[0]
+            if wanted is None:
+                yield found
+                at = found + "\0"  # nothing sorts between the two
+                continue
+            place = bisect_left(wanted, found)
+            if place < len(wanted) and wanted[place] == found:
+                yield found
+                place += 1
+            if place == len(wanted):
+                return
+            at = wanted[place]
 
     def counts(self) -> StoreCounts:
         """See `Store.counts`."""
@@ -126,6 +156,10 @@ class Reader:
 
     def _rows(self, statement: str, values: Sequence[object] | Mapping[str, object]) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, values).fetchall()
+
+    def row(self, name: str, /, **values: object) -> tuple[Any, ...] | None:
+        """Run a statement and return its first row, None when there is none."""
+        return self._connection.execute(self._queries[name], values).fetchone()
 
     def _meta(self, name: str) -> Any:
         return self._rows("SELECT value FROM meta WHERE name = ?", (name,))[0][0]

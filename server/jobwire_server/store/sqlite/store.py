@@ -17,7 +17,7 @@ import apsw
 
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.domain.job import Content, Job, NewJob
-from jobwire_server.domain.outcome import Succeeded
+from jobwire_server.domain.outcome import Stopped, Succeeded
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
 from jobwire_server.kernel.telemetry import Log, SilentLog
@@ -31,7 +31,9 @@ from jobwire_server.store.base import (
     LeaseState,
     LeaseUpdate,
     ListQuery,
+    Owner,
     Position,
+    Reattached,
     RecoveryBatch,
     Report,
     ReportAnswer,
@@ -41,7 +43,7 @@ from jobwire_server.store.base import (
     SubmitReceipt,
     Sweep,
 )
-from jobwire_server.store.sqlite import control, leases, submit, sweeps
+from jobwire_server.store.sqlite import claims, control, leases, reporting, submit, sweeps
 from jobwire_server.store.sqlite.connection import (
     FileLock,
     StoreClock,
@@ -65,6 +67,7 @@ Verb = Callable[[Transaction, Sequence[Intent]], None]
 _CANCEL: Verb = control.each(control.cancel)
 _RETRY: Verb = control.each(control.retry)
 _DELETE: Verb = control.each(control.delete)
+_REATTACH: Verb = control.each(leases.reattach)
 _RECOVER: Verb = control.each(sweeps.recover)
 _EXPIRE_LEASES: Verb = control.each(sweeps.expire_leases)
 _PROMOTE: Verb = control.each(sweeps.promote_due)
@@ -257,23 +260,28 @@ class SqliteStore:
 
     async def lease(self, request: LeaseRequest) -> list[Lease]:
         """See `Store.lease`."""
-        leased: list[Lease] = await self._write(Rank.LEASE, leases.lease, request, rows=request.limit)
+        leased: list[Lease] = await self._write(Rank.LEASE, claims.lease, request, rows=request.limit)
         self._failpoint("lease.after_commit")
         return leased
 
     async def report(self, reports: Sequence[Report]) -> list[ReportAnswer]:
         """See `Store.report`."""
-        size = sum(map(_report_size, reports))
-        answers: list[ReportAnswer] = await self._write(
-            Rank.OUTCOME, leases.report, reports, rows=len(reports), size=size
-        )
+        rows, size = _reports_weigh(reports)
+        answers: list[ReportAnswer] = await self._write(Rank.OUTCOME, reporting.report, reports, rows=rows, size=size)
         self._failpoint("report.after_commit")
         return answers
 
     async def extend(self, updates: Sequence[LeaseUpdate]) -> list[LeaseState]:
         """See `Store.extend`."""
-        states: list[LeaseState] = await self._write(Rank.OUTCOME, leases.extend, updates, rows=len(updates))
+        size = sum(64 + _content_bytes(one.checkpoint) for one in updates)
+        states: list[LeaseState] = await self._write(Rank.OUTCOME, leases.extend, updates, rows=len(updates), size=size)
         return states
+
+    async def reattach(self, owner: Owner, held: Sequence[tuple[int, int]]) -> Reattached:
+        """See `Store.reattach`."""
+        wish = leases.Reattach(owner, held)
+        reattached: Reattached = await self._write(Rank.LEASE, _REATTACH, wish, rows=1 + len(held))
+        return reattached
 
     async def recover(self, *, instance_id: str, limit: int) -> RecoveryBatch:
         """See `Store.recover`."""
@@ -338,6 +346,10 @@ class SqliteStore:
         """See `Store.get`."""
         return await self._read(lambda reader: reader.get(tenant, job_ids, full))
 
+    async def held_by(self, instance_id: str, *, limit: int) -> list[Lease]:
+        """See `Store.held_by`."""
+        return await self._read(lambda reader: reader.held_by(instance_id, limit))
+
     async def list_jobs(self, tenant: str, query: ListQuery) -> JobPage:
         """See `Store.list_jobs`."""
         return await self._read(lambda reader: reader.list_jobs(tenant, query))
@@ -352,9 +364,9 @@ class SqliteStore:
         """See `Store.events`."""
         return await self._read(lambda reader: reader.events(after, limit, tenant, job_ids))
 
-    async def pending_lanes(self, types: Sequence[str]) -> list[Lane]:
+    async def pending_lanes(self, types: Sequence[str] | None, queues: Sequence[str] | None = None) -> list[Lane]:
         """See `Store.pending_lanes`."""
-        return await self._read(lambda reader: reader.pending_lanes(types))
+        return await self._read(lambda reader: reader.pending_lanes(types, queues))
 
     async def counts(self) -> StoreCounts:
         """See `Store.counts`."""
@@ -369,9 +381,17 @@ def _job_size(job: NewJob) -> int:
     return 256 + _content_bytes(job.payload)
 
 
-def _report_size(report: Report) -> int:
-    outcome = report.outcome
-    return 128 + (_content_bytes(outcome.result) if isinstance(outcome, Succeeded) else 0)
+def _reports_weigh(reports: Sequence[Report]) -> tuple[int, int]:
+    """Rows and bytes that reports write."""
+    rows, size = len(reports), 128 * len(reports)
+    for one in reports:
+        outcome = one.outcome
+        if isinstance(outcome, Succeeded | Stopped):
+            size += _content_bytes(outcome.result)
+        if isinstance(outcome, Succeeded) and outcome.follow_ups:
+            rows += len(outcome.follow_ups)
+            size += sum(map(_job_size, outcome.follow_ups))
+    return rows, size
 
 
 _: type[Store] = SqliteStore

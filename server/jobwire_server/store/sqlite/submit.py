@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from jobwire_server.domain.errors import JobIdTaken, JobNotFound, JobwireError, QueueFull, RequestIdReused
 from jobwire_server.domain.job import DEFAULT_RETRY_POLICY, NewJob, State
@@ -17,6 +17,9 @@ from jobwire_server.store.sqlite.contents import Contents
 from jobwire_server.store.sqlite.rows import encode_retry, state_of
 from jobwire_server.store.sqlite.transaction import Transaction
 from jobwire_server.store.sqlite.writer import Intent, store_full
+
+_ID_CHOSEN: Final = 12
+"""Where a row says so."""
 
 
 class _Seen:
@@ -33,10 +36,21 @@ class _Seen:
         """The first job as it is now, None when it is gone."""
 
 
-class _Group:
-    """The rows to insert for one commit group, collected submission by submission."""
+class Mark(NamedTuple):
+    """How far a group had got, to go back to."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    rows: int
+    keys: int
+    contents: tuple[int, ...]
+
+
+class Group:
+    """The rows to insert for one commit group, collected submission by submission; nothing is written before `insert`.
+
+    `submissions` are those whose refusals it will be asked about.
+    """
+
+    def __init__(self, transaction: Transaction, submissions: Sequence[Submission]) -> None:
         self.transaction = transaction
         self.rows: list[list[Any]] = []
         self.keys: list[list[Any]] = []
@@ -45,6 +59,7 @@ class _Group:
         self.base = transaction.revision
         self.seen: dict[tuple[str, str], _Seen] = {}
         self.taken: set[tuple[str, str]] = set()
+        _look_up(self, submissions)
 
     def next_key(self) -> int:
         """Key of the next job that is added."""
@@ -52,16 +67,13 @@ class _Group:
 
     def add(self, tenant: str, job: NewJob, batch_id: str) -> Submitted:
         """Add a job whose refusal has been ruled out."""
-        transaction = self.transaction
-        now_us = transaction.now_us
+        now_us = self.transaction.now_us
         due_us = job.schedule_time_us
         if due_us is not None and due_us > now_us:
             state = State.SCHEDULED
-            transaction.due_at(due_us)
         else:
             state = State.PENDING
             due_us = now_us
-            transaction.pending.add(Lane(job.queue, job.type))
         key = self.next_key()
         form, size, offset, kind, encoding = self._place(key, job)
         policy = job.retry_policy
@@ -76,6 +88,8 @@ class _Group:
             )  # fmt: skip
             self.labelled = self.labelled or bool(job.labels)
         self.rows.append(row)
+        if job.id_chosen:
+            self.taken.add((tenant, job.job_id))
         return Submitted(job.job_id, True, state, key)
 
     def _place(self, key: int, job: NewJob) -> tuple[int | None, int, int | None, str | None, str | None]:
@@ -96,6 +110,18 @@ class _Group:
         again = first._replace(created=False)
         self.seen[tenant, request_id] = _Seen(fingerprint, first_key, count, batch, again)
 
+    def mark(self) -> Mark:
+        """Where the group stands now."""
+        return Mark(len(self.rows), len(self.keys), self.contents.mark())
+
+    def undo(self, mark: Mark) -> None:
+        """Forget what was added since `mark`."""
+        for tenant, request_id, *_ in self.keys[mark.keys :]:
+            del self.seen[tenant, request_id]
+        self.taken.difference_update((row[0], row[1]) for row in self.rows[mark.rows :] if row[_ID_CHOSEN])
+        del self.rows[mark.rows :], self.keys[mark.keys :]
+        self.contents.undo(mark.contents)
+
     def insert(self) -> None:
         """Write everything that was collected: a statement per table, not per row."""
         if not self.rows:
@@ -111,19 +137,27 @@ class _Group:
         if self.keys:
             transaction.run("insert_request_keys", rows=json.dumps(self.keys), now=transaction.now_us)
         transaction.depth += len(self.rows)
+        self._note()
+
+    def _note(self) -> None:
+        """Keep the notice in step."""
+        for _, _, state, _, queue, kind, _, due_us, *_ in self.rows:
+            if state is State.PENDING:
+                self.transaction.pending.add(Lane(queue, kind))
+            else:
+                self.transaction.due_at(due_us)
 
 
 def submit(transaction: Transaction, intents: Sequence[Intent]) -> None:
     """Apply the submissions of a group, in order of arrival."""
-    group = _Group(transaction)
-    _look_up(group, [intent.argument for intent in intents])
+    group = Group(transaction, [intent.argument for intent in intents])
     for intent in intents:
         submission: Submission = intent.argument
         if not submission.atomic:
             intent.answer = ([_submit_one(group, submission, job) for job in submission.jobs], "")
             continue
         try:
-            intent.answer = _submit_all(group, submission)
+            intent.answer = submit_all(group, submission)
         except JobwireError as error:
             intent.answer = error
     group.insert()
@@ -134,7 +168,7 @@ def submit(transaction: Transaction, intents: Sequence[Intent]) -> None:
             intent.answer = SubmitReceipt(answers, position, transaction.now_us, batch_id)
 
 
-def _look_up(group: _Group, submissions: Sequence[Submission]) -> None:
+def _look_up(group: Group, submissions: Sequence[Submission]) -> None:
     """Find the request keys that were seen before and the chosen ids that are taken: a statement for each question."""
     requests = [(one.tenant, one.request_id) for one in submissions if one.request_id]
     requests += [(one.tenant, job.request_id) for one in submissions for job in one.jobs if job.request_id]
@@ -149,7 +183,7 @@ def _look_up(group: _Group, submissions: Sequence[Submission]) -> None:
         group.taken.update(chosen[index] for index in json.loads(found))
 
 
-def _submit_one(group: _Group, submission: Submission, job: NewJob) -> Submitted | JobwireError:
+def _submit_one(group: Group, submission: Submission, job: NewJob) -> Submitted | JobwireError:
     tenant = submission.tenant
     if job.request_id:
         seen = group.seen.get((tenant, job.request_id))
@@ -159,31 +193,26 @@ def _submit_one(group: _Group, submission: Submission, job: NewJob) -> Submitted
     if refusal is not None:
         return refusal
     submitted = group.add(tenant, job, submission.batch_id)
-    if job.id_chosen:
-        group.taken.add((tenant, job.job_id))
     if job.request_id:
         group.remember(tenant, job.request_id, job.fingerprint, submitted, 1, submission.batch_id)
     return submitted
 
 
-def _submit_all(group: _Group, submission: Submission) -> tuple[Sequence[Submitted], str]:
-    """All jobs or none: every refusal is raised before the first job is added."""
+def submit_all(group: Group, submission: Submission) -> tuple[Sequence[Submitted], str]:
+    """Add all jobs of a submission, or raise the first refusal and add none; return their answers and batch id."""
     tenant = submission.tenant
     if submission.request_id:
         seen = group.seen.get((tenant, submission.request_id))
         if seen is not None:
             return _found_all(group, seen, submission), seen.batch_id
-    chosen: set[str] = set()
+    mark = group.mark()
+    answers: list[Submitted] = []
     for job in submission.jobs:
-        refusal = _refusal(group, tenant, job, ahead=len(submission.jobs) - 1)
-        if refusal is None and job.id_chosen and job.job_id in chosen:
-            refusal = _taken(job.job_id)
-        if refusal is not None:
-            raise refusal
-        if job.id_chosen:
-            chosen.add(job.job_id)
-    answers = [group.add(tenant, job, submission.batch_id) for job in submission.jobs]
-    group.taken.update((tenant, job_id) for job_id in chosen)
+        answer = _submit_one(group, submission, job)
+        if isinstance(answer, JobwireError):
+            group.undo(mark)
+            raise answer
+        answers.append(answer)
     if submission.request_id:
         group.remember(
             tenant, submission.request_id, submission.fingerprint, answers[0], len(answers), submission.batch_id
@@ -197,7 +226,7 @@ def _found_one(seen: _Seen, job: NewJob) -> Submitted | JobwireError:
     return seen.first or _gone(job.request_id)
 
 
-def _found_all(group: _Group, seen: _Seen, submission: Submission) -> Sequence[Submitted]:
+def _found_all(group: Group, seen: _Seen, submission: Submission) -> Sequence[Submitted]:
     if seen.fingerprint != submission.fingerprint:
         raise _reused(submission.request_id)
     if seen.first_key > group.base:
@@ -211,12 +240,12 @@ def _found_all(group: _Group, seen: _Seen, submission: Submission) -> Sequence[S
     return jobs
 
 
-def _refusal(group: _Group, tenant: str, job: NewJob, *, ahead: int = 0) -> JobwireError | None:
+def _refusal(group: Group, tenant: str, job: NewJob) -> JobwireError | None:
     if job.id_chosen and (tenant, job.job_id) in group.taken:
         return _taken(job.job_id)
     if group.transaction.full:
         return store_full()  # a call that was heard before is answered all the same: see above
-    return queue_full(group.transaction, len(group.rows) + ahead)
+    return queue_full(group.transaction, len(group.rows))
 
 
 def queue_full(transaction: Transaction, ahead: int = 0) -> QueueFull | None:

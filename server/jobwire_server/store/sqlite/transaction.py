@@ -38,8 +38,12 @@ class Transaction:
 
     def one(self, name: str, /, **values: object) -> Any:
         """Run a statement and return the first column of its first row, None when there is no row."""
-        row = self._connection.execute(self._state.queries[name], values).fetchone()
+        row = self.row(name, **values)
         return None if row is None else row[0]
+
+    def row(self, name: str, /, **values: object) -> tuple[Any, ...] | None:
+        """Run a statement and return its first row, None when there is none."""
+        return self._connection.execute(self._state.queries[name], values).fetchone()
 
     def sql(self, statement: str, values: Sequence[object] = ()) -> apsw.Cursor:
         """Run a statement that is not worth a file (savepoints, single values of `meta`)."""

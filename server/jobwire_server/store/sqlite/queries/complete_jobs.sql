@@ -11,6 +11,7 @@ SET
   transport = NULL,
   instance_id = NULL,
   losses = 0,
+  checkpointed = 0,
   result_form = r.value ->> 2,
   result_size = r.value ->> 3,
   result = CASE WHEN r.value ->> 4 IS NOT NULL THEN substr(:content, r.value ->> 4, r.value ->> 3) END,

@@ -1,0 +1,130 @@
+"""The lease verb: choosing the next jobs of some lanes, leasing them, and what a lease says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jobwire_server.domain.fairness import Share, order_of_service
+from jobwire_server.domain.job import Content, State
+from jobwire_server.domain.lifecycle import Event, step
+from jobwire_server.store.base import Lease, LeaseRequest
+from jobwire_server.store.sqlite.rows import content_of
+from jobwire_server.store.sqlite.transaction import Transaction
+from jobwire_server.store.sqlite.writer import Intent
+
+FirstRow = Callable[..., tuple[Any, ...] | None]
+"""Runs a statement by name and returns its first row: `Transaction.row`, `Reader.row`."""
+
+
+class _Candidate(NamedTuple):
+    """A job that may be leased; candidates sort in the order in which jobs of one queue are served."""
+
+    urgency: int
+    """Priority, negated."""
+    due_us: int
+    key: int
+    size: int
+    """Bytes of payload."""
+
+
+def lease(transaction: Transaction, intents: Sequence[Intent]) -> None:
+    """Apply the lease requests of a group, one after the other: the second sees what the first took."""
+    for intent in intents:
+        intent.answer = _lease(transaction, intent.argument)
+
+
+def _lease(transaction: Transaction, request: LeaseRequest) -> list[Lease]:
+    keys = _within_bytes(_choose(transaction, request), request.max_bytes)
+    if not keys:
+        return []
+    leasing = step(State.PENDING, Event.LEASE)
+    changed = transaction.run(
+        "lease_jobs",
+        keys=json.dumps(keys),
+        base=transaction.take_revisions(len(keys)),
+        now=transaction.now_us,
+        state=leasing.to,
+        attempt_step=leasing.attempt,
+        fence_step=leasing.fence,
+        lease_us=request.lease_us,
+        grace_us=transaction.settings.report_grace_us,
+        transport=request.owner.transport,
+        instance_id=request.owner.instance_id,
+        worker_id=request.owner.worker_id,
+    )
+    if changed != len(keys):
+        raise AssertionError(f"{changed} jobs were leased where {len(keys)} had been chosen")
+    return read_leases(transaction.row, keys, transaction.now_us)
+
+
+def _choose(transaction: Transaction, request: LeaseRequest) -> list[_Candidate]:
+    """The next jobs over all lanes, in order, within the limits of the request and of its shares."""
+    by_queue: dict[str, list[_Candidate]] = {}
+    for queue, kind in dict.fromkeys(request.lanes):
+        found = transaction.one("claim_candidates", queue=queue, type=kind, limit=request.limit, now=transaction.now_us)
+        by_queue.setdefault(queue, []).extend(map(_Candidate._make, json.loads(found)))
+    if len(request.lanes) > 1:
+        if not request.shares:
+            by_queue = {"": [candidate for candidates in by_queue.values() for candidate in candidates]}
+        for candidates in by_queue.values():
+            candidates.sort()
+    shares = {share.queue: Share(share.weight, share.turn, share.limit) for share in request.shares}
+    available = {queue: len(candidates) for queue, candidates in by_queue.items()}
+    next_of = {queue: iter(candidates) for queue, candidates in by_queue.items()}
+    return [next(next_of[queue]) for queue in order_of_service(available, shares, request.limit)]
+
+
+def _within_bytes(candidates: Sequence[_Candidate], max_bytes: int) -> list[int]:
+    """Keys of the candidates up to the one that would exceed the bound, but of one at least."""
+    size = 0
+    keys: list[int] = []
+    for candidate in candidates:
+        size += candidate.size
+        if keys and size > max_bytes:
+            break
+        keys.append(candidate.key)
+    return keys
+
+
+def read_leases(first_row: FirstRow, keys: Sequence[int], now_us: int, *, full: bool = True) -> list[Lease]:
+    """What the store says of these leased jobs, in order; payload and checkpoint only when `full`."""
+    found = first_row("read_leases", keys=json.dumps(keys), full=full)
+    rows = json.loads(found[0]) if found else ()
+    return [_lease_of(first_row, row, now_us, full=full) for row in rows]
+
+
+def _lease_of(first_row: FirstRow, row: list[Any], now_us: int, *, full: bool) -> Lease:
+    (
+        key, tenant, job_id, queue, kind, attempt, max_attempts, fence, lease_expire_us, timeout_us, expire_us,
+        priority, create_us, headers, labels, losses, checkpointed, form, payload_type, encoding, size, payload,
+    ) = row  # fmt: skip
+    content: Content | None = None
+    if full and form is not None:
+        data = bytes.fromhex(payload) if payload or not size else _apart(first_row, key)
+        content = content_of(form, payload_type, encoding, data)
+    return Lease(
+        key, tenant, job_id, queue, kind, attempt, max_attempts, fence, content, _mapping(headers),
+        lease_expire_us - now_us, timeout_us, None if expire_us is None else expire_us - now_us, priority, create_us,
+        _mapping(labels), _checkpoint(first_row, key) if full and checkpointed else None, losses,
+    )  # fmt: skip
+
+
+def _mapping(text: str | None) -> Mapping[str, str]:
+    return json.loads(text) if text else {}
+
+
+def _apart(first_row: FirstRow, key: int) -> bytes:
+    found = first_row("read_content", id=2 * key)
+    if found is None:
+        raise AssertionError("a payload that stands apart is not there")
+    return bytes(found[0])
+
+
+def _checkpoint(first_row: FirstRow, key: int) -> Content | None:
+    found = first_row("read_checkpoint", key=key)
+    if found is None:
+        raise AssertionError("a job's checkpoint is not there")
+    form, kind, encoding, data = found
+    return content_of(form, kind, encoding, bytes(data))

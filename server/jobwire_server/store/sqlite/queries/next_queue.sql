@@ -1,0 +1,4 @@
+-- The first queue after a given one that holds a PENDING job: a seek in job_claim, whatever the backlog.
+SELECT queue FROM job INDEXED BY job_claim
+WHERE state = 2 AND queue > :queue
+ORDER BY queue LIMIT 1

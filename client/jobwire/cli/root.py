@@ -28,6 +28,9 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "watch": Entry("jobwire.cli.watching:watch", "Print changes of jobs as they happen."),
     "wait": Entry("jobwire.cli.watching:wait", "Block until jobs have finished, or another condition."),
     "job": Entry("jobwire.cli.job:job", "List, read, cancel, retry and delete jobs."),
+    "conformance": Entry(
+        "jobwire.cli.conformance:conformance", "Judge a worker or submitter in any language, point by point."
+    ),
     "proto": Entry("jobwire.cli.about:proto", "Write the .proto files, for other languages."),
     "version": Entry("jobwire.cli.about:version", "Show versions, of the server too with --server."),
 })  # fmt: skip

@@ -57,7 +57,7 @@ strings), and every field is there: `null` where it is not set.
 | `job delete` | `{"deleted": [id, ...]}` |
 | `version` | `{"client": {...}, "server": ServerInfo or null}` |
 | `proto` | `{"files": [path, ...]}` |
-| `conformance` | `{"points": [{"name", "verdict", "seconds", "expected", "seen", ...}, ...], "passed", "failed", ...}` |
+| `conformance` | `{"points": [{"name", "verdict", "seconds", ...}, ...], "passed": ..., "failed": ...}` |
 
 With `json` and `jsonl` an error is one object on stderr,
 `{"error": {"code", "grpc_code", "message", "hint", "details"}}`, and nothing else is (unless stderr is a terminal)."""

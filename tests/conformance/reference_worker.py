@@ -1,4 +1,4 @@
-"""A worker on the generated stubs alone, that keeps every rule of WorkerService, and does what docs/conformance.md says.
+"""A worker on the generated stubs alone that keeps every rule of WorkerService.
 
 python -m tests.conformance.reference_worker
 """
@@ -19,11 +19,10 @@ from contextlib import suppress
 from typing import Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 
-from jobwire.v1 import job_pb2, job_service_pb2
 from jobwire.v1 import worker_service_pb2 as pb
 from jobwire.v1.worker_service_pb2_grpc import WorkerServiceStub
+from tests.conformance.verbs import VERBS, Stop, failure
 
 FRAME_ITEMS = 256
 FRAME_BYTES = 1 << 20
@@ -33,10 +32,6 @@ FINISH_SECONDS = 2.0
 
 class Drained(Exception):
     """Everything is done; what still waits for the server need not."""
-
-
-class Stop(Exception):
-    """The handler has to stop. The argument is the outcome to report, None = none."""
 
 
 class Run:
@@ -181,8 +176,7 @@ class Worker:
             try:
                 async with asyncio.TaskGroup() as self.tasks:
                     self.tasks.create_task(self.keep_streaming())
-                    await self.drained()
-                    raise Drained
+                    self.tasks.create_task(self.until_drained())
             except* Drained:
                 pass
 
@@ -295,7 +289,7 @@ class Worker:
         self.stream.head.max_in_flight = 0
         self.stream.wake.set()
 
-    async def drained(self) -> None:
+    async def until_drained(self) -> None:
         await self.draining.wait()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.idle.wait(), FINISH_SECONDS)
@@ -309,6 +303,7 @@ class Worker:
                 await asyncio.wait_for(self.stream.leaving.wait(), FINISH_SECONDS)
         with suppress(TimeoutError):
             await asyncio.wait_for(self.idle.wait(), FINISH_SECONDS)
+        raise Drained
 
     async def release_alone(self, run: Run) -> None:
         """Give back a job that came when nothing could be said in the stream any more."""
@@ -318,6 +313,12 @@ class Worker:
         self.forget(run)
 
     # --- jobs
+
+    async def do(self, run: Run) -> pb.Outcome:
+        """Do what the payload says. Raises Stop, and others when it makes no sense."""
+        job = run.assignment
+        payload = json.loads(job.payload.text or job.payload.data)
+        return await VERBS[payload["do"]](self, run, payload)
 
     async def work(self, run: Run) -> None:
         try:
@@ -335,69 +336,6 @@ class Worker:
         outcome.lease_token = run.token
         run.outcome = outcome
         self.send(outcome)
-
-    async def do(self, run: Run) -> pb.Outcome:
-        job = run.assignment
-        payload = json.loads(job.payload.text or job.payload.data)
-        match payload:
-            case {"do": "echo", "value": value}:
-                return success(value)
-            case {"do": "fail"}:
-                return failure("Boom", "on purpose")
-            case {"do": "fail_for_good"}:
-                return failure("Boom", "on purpose", retryable=False)
-            case {"do": "sleep", "seconds": seconds}:
-                await run.sleep(seconds)
-                return success({"slept": seconds})
-            case {"do": "progress", "steps": steps}:
-                return await self.do_progress(run, steps)
-            case {"do": "release"}:
-                return pb.Outcome(release=pb.Release(reason="asked")) if job.fence == 1 else success({"fence": job.fence})
-            case {"do": "retry_after", "seconds": seconds}:
-                return failure("Boom", "later", delay=seconds) if job.attempt == 1 else success({"attempt": job.attempt})
-            case {"do": "checkpoint"}:
-                return self.do_checkpoint(run)
-            case {"do": "follow_up", "type": kind, "value": value}:
-                spec = job_pb2.JobSpec(queue=self.queue, type=kind, payload=encoded(value))
-                follow_up = job_service_pb2.SubmitJobRequest(spec=spec)
-                return pb.Outcome(success=pb.Success(follow_ups=[follow_up]))
-            case {"do": "big", "bytes": count}:
-                return success("x" * count)
-        raise ValueError(f"nobody can do {payload!r}")
-
-    async def do_progress(self, run: Run, steps: int) -> pb.Outcome:
-        for step in range(1, steps + 1):
-            percent, message = 100 * step / steps, f"step {step} of {steps}"
-            self.send(pb.LeaseUpdate(lease_token=run.token, progress_percent=percent, progress_message=message))
-            await run.sleep(0.1)
-        return success({"steps": steps})
-
-    def do_checkpoint(self, run: Run) -> pb.Outcome:
-        job = run.assignment
-        if job.attempt > 1:
-            return success(json.loads(job.checkpoint.text or job.checkpoint.data or "null"))
-        self.send(pb.LeaseUpdate(lease_token=run.token, checkpoint=encoded({"i": 7})))
-        return failure("Boom", "after a checkpoint")
-
-
-def encoded(value: Any) -> job_pb2.Payload:
-    """JSON, in the arm for text."""
-    return job_pb2.Payload(content_type="application/json", text=json.dumps(value, ensure_ascii=False))
-
-
-def success(value: Any) -> pb.Outcome:
-    """It worked."""
-    return pb.Outcome(success=pb.Success(result=encoded(value)))
-
-
-def failure(kind: str, message: str, *, retryable: bool = True, delay: float | None = None) -> pb.Outcome:
-    """It did not."""
-    outcome = pb.Outcome(failure=pb.Failure(error=job_pb2.JobError(type=kind, message=message, retryable=retryable)))
-    if delay is not None:
-        pause = Duration()
-        pause.FromNanoseconds(round(delay * 1e9))
-        outcome.failure.retry_delay.CopyFrom(pause)
-    return outcome
 
 
 if __name__ == "__main__":

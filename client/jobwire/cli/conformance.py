@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ _LOOKS = {"passed": ("✓", "green"), "failed": ("✕", "red"), "not applicable"
 @click.option("--list", "is_listing", is_flag=True, help="List the points and run nothing.")
 def conformance(
     invocation: Invocation,
+    *,
     worker: str | None,
     submitter: str | None,
     names: tuple[str, ...],
@@ -46,9 +48,10 @@ def conformance(
 ) -> None:
     """Judge, point by point, whether a worker or a submitter in any language keeps the protocol.
 
-    A private server is started, and a proxy before it that loses, repeats, holds back and cuts what passes. The program
-    finds the proxy in JOBWIRE_ADDRESS, and has to take jobs of the type `conformance` from JOBWIRE_QUEUE, as JOBWIRE_WORKER_ID,
-    at most JOBWIRE_SLOTS at once; SIGTERM ends it. What it has to do with each payload: docs/conformance.md.
+    A private server is started, and a proxy before it that loses, repeats, holds back and cuts what passes. A worker
+    finds the proxy in JOBWIRE_ADDRESS, and has to take jobs of the type `conformance` from JOBWIRE_QUEUE, as
+    JOBWIRE_WORKER_ID, at most JOBWIRE_SLOTS at once, until SIGTERM. A submitter gets a type and a payload as two more
+    arguments. What they have to do with each payload: docs/conformance.md.
 
     Exit code 0: every point passed, or does not apply. 3: some failed.
     """
@@ -65,6 +68,8 @@ def conformance(
 def _plan(
     worker: str | None, submitter: str | None, names: Sequence[str], *, fast: bool, jobs: int | None, parallel: int
 ) -> Plan:
+    # Connections are cut on purpose, which is not worth a line. gRPC reads this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from jobwire.conformance.runner import Plan, chosen  # noqa: PLC0415 - it brings gRPC
     from jobwire.conformance.stage import Commands  # noqa: PLC0415
 

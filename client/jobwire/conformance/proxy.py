@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
@@ -37,6 +38,10 @@ class _Cut(Exception):
 
 class _Ended(Exception):
     """The server has ended the call."""
+
+
+class _Gone(Exception):
+    """The program has gone away from the call."""
 
 
 async def pass_all(_frame: Frame) -> Fate:
@@ -152,6 +157,7 @@ class _Relay:
     def __init__(self, call: Call, context: Any, journal: Journal, proxy: Proxy) -> None:
         self.call = call
         self.cut = asyncio.Event()
+        self.is_gone = False
         self._context = context
         self._journal = journal
         self._proxy = proxy
@@ -169,8 +175,12 @@ class _Relay:
             pass
         except* _Cut:
             self.cut.set()
+        except* _Gone:
+            self.is_gone = True
         finally:
             upstream.cancel()
+        if self.is_gone:
+            raise asyncio.CancelledError  # as grpc itself says it in most cases
         if self.cut.is_set():
             await self._end(grpc.StatusCode.UNAVAILABLE, "the connection was lost", ())
         else:
@@ -180,8 +190,8 @@ class _Relay:
         """Send a frame of the proxy's own to the program."""
         frame = Frame(self.call, Sender.SERVER, message, 0.0)
         frame.fate = Fate.FORWARD
-        async with self._writing:
-            await self._context.write(message.SerializeToString())
+        with suppress(_Gone):
+            await self._write_down(message.SerializeToString())
         self._journal.judged(frame)
 
     async def _end(self, code: grpc.StatusCode, details: str, trailers: Sequence[tuple[str, str | bytes]]) -> None:
@@ -189,7 +199,12 @@ class _Relay:
         if code is not grpc.StatusCode.OK:
             error = error_from(code.name, details or "", trailers or (), Place("", "", self.call.name, None))
             self._journal.refused(self.call, error.code)
-            await self._context.abort(code, details or "", tuple(trailers or ()))
+            try:
+                await self._context.abort(code, details or "", tuple(trailers or ()))
+            except grpc.aio.AbortError:
+                raise
+            except grpc.aio.BaseError as error:
+                raise asyncio.CancelledError from error  # it went away this very moment
         self._context.set_trailing_metadata(tuple(trailers or ()))
 
     async def _wait_for_cut(self) -> None:
@@ -215,13 +230,19 @@ class _Relay:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await asyncio.Event().wait()  # the call has ended: the other pump learns how
 
+    async def _write_down(self, data: bytes) -> None:
+        async with self._writing:
+            try:
+                await self._context.write(data)
+            except grpc.aio.BaseError as error:
+                raise _Gone from error
+
     async def _pump_down(self, upstream: Any) -> None:
         try:
             async for data in upstream:
                 frame = self._proxy.frame(self.call, Sender.SERVER, data)
                 for each in await self._passing(frame, data):
-                    async with self._writing:
-                        await self._context.write(each)
+                    await self._write_down(each)
                 if frame is not None and frame.fate is Fate.FORWARD_AND_CUT:
                     raise _Cut
         except grpc.aio.AioRpcError:

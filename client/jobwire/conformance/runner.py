@@ -128,10 +128,10 @@ class _Bench:
         """Start the worker once, to see whether it calls at all, and by which path. Raises `NeverCalled`."""
         stage: Stage | None = None
         try:
-            async with asyncio.timeout(_PROBE_SECONDS), self._stage("probe", self._server) as stage:
-                await stage.start_worker()
+            async with self._stage("probe", self._server) as stage:
+                await stage.start_worker(within=_PROBE_SECONDS)
                 self._uses_stream = stage.uses_stream
-        except* (TimeoutError, Deviation) as errors:
+        except* Deviation as errors:
             found = _deviation(errors, stage)
             raise NeverCalled(found.seen, _last_lines(stage)) from None
 

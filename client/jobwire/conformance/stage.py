@@ -6,8 +6,8 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeVar
 
 import grpc
@@ -34,6 +34,10 @@ T = TypeVar("T")
 JOB_TYPE: Final = "conformance"
 EXIT_SECONDS: Final = 10.0
 """How long a worker may take to end after SIGTERM."""
+CONNECT_SECONDS: Final = 30.0
+"""How long a worker may take from its start to its first call."""
+PATIENCE_SECONDS: Final = 15.0
+"""How long anything else may take."""
 _CALL_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 20.0
 _PAUSE_SECONDS: Final = 0.1
@@ -91,7 +95,9 @@ class Stage:
 
     # --- the worker under test
 
-    async def start_worker(self, *, slots: int = 4, is_expected_to_connect: bool = True) -> None:
+    async def start_worker(
+        self, *, slots: int = 4, is_expected_to_connect: bool = True, within: float = CONNECT_SECONDS
+    ) -> None:
         """Start the worker, and wait until it has asked for work."""
         assert self._commands.worker is not None
         before = len(self.journal.introductions) + len(self.journal.pulls)
@@ -107,6 +113,7 @@ class Stage:
                 lambda: len(self.journal.introductions) + len(self.journal.pulls) > before,
                 "the worker opens Work, or calls PullJobs",
                 lambda: f"its calls: {', '.join(call.name for call in self.journal.calls) or 'none'}",
+                within=within,
             )
 
     async def kill_worker(self) -> None:
@@ -120,12 +127,8 @@ class Stage:
         assert self.program is not None
         self._may_end = True
         self.program.signal(signal.SIGTERM)
-        with self.waiting("the worker exits with 0 within 10 s of SIGTERM", lambda: "it still runs"):
-            try:
-                async with asyncio.timeout(EXIT_SECONDS + 1.0):
-                    return await self.program.ended()
-            except TimeoutError:
-                raise self.deviation() from None
+        async with self.waiting("the worker exits on SIGTERM", lambda: "it still runs", within=EXIT_SECONDS):
+            return await self.program.ended()
 
     @property
     def uses_stream(self) -> bool:
@@ -178,7 +181,7 @@ class Stage:
         """Wait until a job is in one of these states. A job that ends otherwise is a deviation."""
         wanted = " or ".join(words)
         seen = "nothing yet"
-        with self.waiting(f"job {job_id} becomes {wanted}", lambda: seen):
+        async with self.waiting(f"job {job_id} becomes {wanted}", lambda: seen):
             revision = 0
             while True:
                 job = await self._poll(job_id, revision)
@@ -187,7 +190,7 @@ class Stage:
                 if word in words:
                     return job
                 if job.status.HasField("finish_time"):
-                    raise self.deviation()
+                    raise Deviation(f"job {job_id} becomes {wanted}", seen)
 
     async def all_reach(self, job_ids: Sequence[str], word: str) -> Sequence[job_pb2.Job]:
         """Wait until all jobs are in a state."""
@@ -246,7 +249,7 @@ class Stage:
 
     async def audit(self) -> None:
         """Demand that the event log of the queue is sound."""
-        with self.waiting("the event log is read", lambda: "it was not"):
+        async with self.waiting("the event log is read", lambda: "it was not"):
             events = await self.events()
             # Only jobs that cannot move between the two readings are compared with their last event.
             statuses = {job_id: (await self.get(job_id)).status for job_id in self._submitted}
@@ -267,21 +270,34 @@ class Stage:
         if not holds:
             raise Deviation(expected, seen)
 
-    async def until(self, happened: Callable[[], T], expected: str, seen: Callable[[], str]) -> T:
-        """Wait until `happened` returns something true. The point's deadline ends the wait, and `expected` says why."""
-        with self.waiting(expected, seen):
+    async def until(
+        self,
+        happened: Callable[[], T],
+        expected: str,
+        seen: Callable[[], str],
+        *,
+        within: float = PATIENCE_SECONDS,
+    ) -> T:
+        """Wait until `happened` returns something true, and return that."""
+        async with self.waiting(expected, seen, within=within):
             return await self.journal.until(happened)
 
     async def pause(self, seconds: float) -> None:
         """Let time pass: for what must not happen."""
         await self.clock.sleep(seconds)
 
-    @contextmanager
-    def waiting(self, expected: str, seen: Callable[[], str]) -> Iterator[None]:
-        """Say what the point waits for, for the report of a timeout."""
+    @asynccontextmanager
+    async def waiting(
+        self, expected: str, seen: Callable[[], str], *, within: float = PATIENCE_SECONDS
+    ) -> AsyncIterator[None]:
+        """Bound a wait. Raises the Deviation that says what was waited for, and what was seen of it."""
         self.waiting_for.append((expected, seen))
-        yield
-        self.waiting_for.pop()  # kept when an error passes: that is when it is read
+        try:
+            async with asyncio.timeout(within):
+                yield
+        except TimeoutError:
+            raise Deviation(expected, f"{seen()}, after {within:g} s") from None
+        self.waiting_for.pop()  # kept when the point's own deadline passes: it is read then
 
     def deviation(self) -> Deviation:
         """Make the deviation for what is waited for now."""

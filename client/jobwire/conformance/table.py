@@ -207,6 +207,12 @@ POINTS: Final[tuple[Point, ...]] = (
         "ping", streams.ping, Rule("WorkResponse.ping_id", "echo it in pong_id."), is_fast=True, is_about_stream=True
     ),
     Point(
+        "idle-stream",
+        streams.idle_stream,
+        Rule("WorkerService.Work", "WORKER_SILENT (no frame for three heartbeat intervals)"),
+        is_about_stream=True,
+    ),
+    Point(
         "unknown-fields",
         streams.unknown_fields,
         Rule("JobState", "Clients must accept values they do not know."),

@@ -6,7 +6,7 @@ import signal
 from typing import Final
 
 from jobwire.conformance.processes import LEASE_SECONDS
-from jobwire.conformance.stage import Stage, describe, result_of, state_word
+from jobwire.conformance.stage import PATIENCE_SECONDS, Stage, describe, result_of, state_word
 
 _SOON_SECONDS: Final = 1.5
 
@@ -91,6 +91,7 @@ async def _until_some_are_done(stage: Stage) -> None:
         lambda: len(stage.journal.acks) >= some,
         f"the first {some} of {stage.jobs} jobs are done",
         lambda: f"{len(stage.journal.acks)} outcomes with an answer",
+        within=4 * PATIENCE_SECONDS,
     )
 
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from jobwire.conformance.frames import Fate, Frame, Sender
 from jobwire.conformance.processes import LEASE_SECONDS
 from jobwire.conformance.proxy import pass_all
-from jobwire.conformance.stage import Stage, describe, result_of
+from jobwire.conformance.stage import PATIENCE_SECONDS, Stage, describe, result_of
 from jobwire.v1 import worker_service_pb2 as worker
 
 HEARTBEAT_SECONDS: Final = LEASE_SECONDS / 3
@@ -183,13 +183,14 @@ async def frozen_stream(stage: Stage) -> None:
         lambda: len(stage.journal.introductions) > 1,
         f"the worker opens another stream after {SILENCE_SECONDS:g} s without a frame",
         lambda: f"none, {stage.clock.monotonic() - frozen:.0f} s after the last frame",
+        within=SILENCE_SECONDS + PATIENCE_SECONDS,
     )
     await stage.reaches(job_id, "COMPLETED")
     await stage.works("still here")
 
 
 async def ping(stage: Stage) -> None:
-    """A ping is echoed within a heartbeat interval, also by a worker that has nothing to do."""
+    """A ping is echoed, also by a worker that has nothing to do."""
     await stage.start_worker()
 
     async def own_pongs_stay_here(frame: Frame) -> Fate:
@@ -206,7 +207,17 @@ async def ping(stage: Stage) -> None:
             lambda ping_id=ping_id: ping_id in stage.journal.pongs,  # type: ignore[misc]
             f"a frame with pong_id {ping_id} after a ping with that id",
             lambda: f"pong_id of its frames: {stage.journal.pongs[-5:] or 'none'}",
+            within=3 * LEASE_SECONDS,
         )
+
+
+async def idle_stream(stage: Stage) -> None:
+    """A worker that has nothing to do is heard of all the same, and keeps its stream."""
+    await stage.start_worker()
+    await stage.pause(3 * LEASE_SECONDS)
+    ends = [str(call.end) for call in stage.journal.streams() if call.end is not None]
+    stage.demand(not ends, f"one stream, open for {3 * LEASE_SECONDS:g} s", f"ends: {', '.join(ends)}")
+    await stage.works("still here")
 
 
 async def unknown_fields(stage: Stage) -> None:

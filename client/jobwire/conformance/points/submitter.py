@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from jobwire.conformance.frames import Fate, Frame, Sender
 from jobwire.conformance.proxy import pass_all
-from jobwire.conformance.stage import JOB_TYPE, Stage
+from jobwire.conformance.stage import CONNECT_SECONDS, JOB_TYPE, Stage
 from jobwire.v1 import job_pb2, job_service_pb2
 from jobwire.v1 import worker_service_pb2 as worker
 
@@ -135,7 +135,9 @@ async def _submitted(stage: Stage) -> worker.Assignment:
         wait_timeout=Duration(seconds=5),
         lease_duration=Duration(seconds=_LEASE_SECONDS),
     )
-    with stage.waiting(f"a job in the queue {stage.queue!r}", lambda: f"calls: {_calls(stage)}"):
+    async with stage.waiting(
+        f"a job in the queue {stage.queue!r}", lambda: f"calls: {_calls(stage)}", within=CONNECT_SECONDS
+    ):
         while True:
             answer = await stage.call_worker_service("PullJobs", request)
             if answer.assignments:
@@ -177,7 +179,9 @@ async def _demand_printed(stage: Stage) -> None:
 
 async def _demand_exit(stage: Stage, wanted: int) -> str:
     assert stage.program is not None
-    with stage.waiting(f"the program ends with exit code {wanted}", lambda: f"it still runs; calls: {_calls(stage)}"):
+    async with stage.waiting(
+        f"the program ends with exit code {wanted}", lambda: f"it still runs; calls: {_calls(stage)}"
+    ):
         code = await stage.program.ended()
     stage.demand(code == wanted, f"exit code {wanted}", f"exit code {code}")
     printed = await stage.program.output()

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -26,8 +26,7 @@ from tests.conformance.verbs import VERBS, Stop, failure
 
 FRAME_ITEMS = 256
 FRAME_BYTES = 1 << 20
-SILENCE_SECONDS = 45.0
-FINISH_SECONDS = 2.0
+GOODBYE_SECONDS = 2.0
 
 
 class Drained(Exception):
@@ -98,10 +97,14 @@ class Stream:
             if frame.ping_id:
                 self.pong(frame.ping_id)
             if frame.HasField("drain"):
-                self.is_replaced = frame.drain.reason == "REPLACED"
-                self.reconnect_seconds = frame.drain.reconnect_delay.ToNanoseconds() / 1e9 * random.random()
-                self.leaving.set()
+                self.leave(frame.drain)
             self.worker.heard(frame)
+
+    def leave(self, notice: pb.DrainNotice) -> None:
+        """The server wants this stream gone."""
+        self.is_replaced = notice.reason == "REPLACED"
+        self.reconnect_seconds = notice.reconnect_delay.ToNanoseconds() / 1e9 * random.random()
+        self.leaving.set()
 
     def pong(self, ping_id: int) -> None:
         self.head.pong_id = ping_id
@@ -145,7 +148,7 @@ class Stream:
         while True:
             interval = self.welcome.heartbeat_interval.ToNanoseconds() / 1e9 if self.welcome else 1.0
             await asyncio.sleep(interval * 0.8)
-            if time.monotonic() - self.heard_at > SILENCE_SECONDS:
+            if time.monotonic() - self.heard_at > self.worker.silence_seconds:
                 raise TimeoutError("the server is silent")
             self.send(*self.worker.beats())
 
@@ -154,8 +157,11 @@ class Worker:
     """The worker."""
 
     stream_class = Stream
+    options = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
+    silence_seconds = 45.0
+    finish_seconds = 2.0
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         self.address = environ["JOBWIRE_ADDRESS"]
         self.queue = environ["JOBWIRE_QUEUE"]
         self.worker_id = environ["JOBWIRE_WORKER_ID"]
@@ -169,9 +175,8 @@ class Worker:
 
     async def main(self) -> None:
         """Work until SIGTERM, then drain."""
-        options = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.initial_reconnect_backoff_ms", 100)]
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.begin_drain)
-        async with grpc.aio.insecure_channel(self.address, options) as channel:
+        async with grpc.aio.insecure_channel(self.address, self.options) as channel:
             self.stub = WorkerServiceStub(channel)
             try:
                 async with asyncio.TaskGroup() as self.tasks:
@@ -189,7 +194,10 @@ class Worker:
             await stream.leaving.wait()
             if stream.is_replaced:
                 await asyncio.Event().wait()  # another stream of ours has taken its place
-            await asyncio.sleep(stream.reconnect_seconds or random.uniform(0.1, 0.3))
+            await self.pause_before_reconnect(stream)
+
+    async def pause_before_reconnect(self, stream: Stream) -> None:
+        await asyncio.sleep(stream.reconnect_seconds or random.uniform(0.1, 0.3))
 
     def hello(self) -> pb.WorkerHello:
         return pb.WorkerHello(
@@ -292,17 +300,17 @@ class Worker:
     async def until_drained(self) -> None:
         await self.draining.wait()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.idle.wait(), FINISH_SECONDS)
+            await asyncio.wait_for(self.idle.wait(), self.finish_seconds)
         for run in list(self.runs.values()):
             run.stop(pb.Outcome(release=pb.Release(reason="draining")))
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.idle.wait(), FINISH_SECONDS)
+            await asyncio.wait_for(self.idle.wait(), GOODBYE_SECONDS)
         if self.stream is not None:
             self.stream.close()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.stream.leaving.wait(), FINISH_SECONDS)
+                await asyncio.wait_for(self.stream.leaving.wait(), GOODBYE_SECONDS)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.idle.wait(), FINISH_SECONDS)
+            await asyncio.wait_for(self.idle.wait(), GOODBYE_SECONDS)
         raise Drained
 
     async def release_alone(self, run: Run) -> None:
@@ -339,4 +347,4 @@ class Worker:
 
 
 if __name__ == "__main__":
-    asyncio.run(Worker(dict(os.environ)).main())
+    asyncio.run(Worker(os.environ).main())

@@ -136,9 +136,11 @@ class Server:
             folder=self._folder,
         )
         waits = [self._tasks.create_task(ready.wait()), self._tasks.create_task(process.ended())]
-        await asyncio.wait(waits, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        try:
+            await asyncio.wait(waits, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
         if not ready.is_set():
             raise ServerBroken("The private server did not start. It wrote:\n" + "\n".join(process.lines))
         if self.channel is None:

@@ -36,8 +36,9 @@ async def finishing_drain(stage: Stage) -> None:
     """At SIGTERM what ends soon is finished, and nothing new is begun."""
     await stage.start_worker(slots=1)
     running, *waiting = await stage.submit_all([{"do": "sleep", "seconds": _SOON_SECONDS}] * 6)
-    await stage.held(running)
+    token = await stage.held(running)
     await _stop(stage)
+    _demand_outcome(stage, token, "success")
     job = await stage.reaches(running, "COMPLETED")
     stage.demand(job.status.attempt == 1, "the running job completed by its first attempt", describe(job.status))
     await _demand_untouched(stage, *waiting)
@@ -50,8 +51,7 @@ async def releasing_drain(stage: Stage) -> None:
     tokens = [await stage.held(job_id) for job_id in ids]
     await _stop(stage)
     for token in tokens:
-        sent = [each.outcome.WhichOneof("outcome") for each in stage.journal.outcomes[token]]
-        stage.demand(sent[-1:] == ["release"], "the outcome Release", repr(sent))
+        _demand_outcome(stage, token, "release")
     await _demand_untouched(stage, *ids)
 
 
@@ -106,6 +106,11 @@ async def _stop(stage: Stage) -> None:
     code = await stage.stop_worker()
     seconds = stage.clock.monotonic() - began
     stage.demand(code == 0, "exit code 0 after SIGTERM", f"exit code {code}, after {seconds:.1f} s")
+
+
+def _demand_outcome(stage: Stage, token: bytes, kind: str) -> None:
+    sent = [str(each.outcome.WhichOneof("outcome")) for each in stage.journal.outcomes[token]]
+    stage.demand(sent[-1:] == [kind], f"the outcome {kind.title()}", ", ".join(sent) or "no outcome")
 
 
 async def _demand_untouched(stage: Stage, *ids: str) -> None:

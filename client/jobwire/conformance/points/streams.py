@@ -84,6 +84,7 @@ async def assignment_lost(stage: Stage) -> None:
     job = await stage.reaches(job_id, "COMPLETED")
     if not stage.uses_stream:  # a pull without request_id cannot get it back: the lease has to run out
         return
+    await _demand_named(stage)
     (lost, *_) = stage.journal.assignments
     again = stage.journal.introductions[1].hello
     stage.demand(lost not in again.held_lease_tokens, "only leases that it has named as held", "one that it never got")

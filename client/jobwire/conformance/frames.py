@@ -64,6 +64,8 @@ class Call:
         """How the program saw it end: a gRPC status, or "gone" when it went away itself; None = not yet."""
         self.asked: Message | None = None
         """The last request: what a unary answer answers."""
+        self.answer: worker.OutcomeCode | None = None
+        """What a unary answer says of an outcome, should the call end with OK."""
 
     @property
     def name(self) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from jobwire.conformance.frames import Call, Frame
 from jobwire.v1 import worker_service_pb2 as worker
 
 T = TypeVar("T")
+
+_REFUSALS: Final[Mapping[str, worker.OutcomeCode]] = {
+    "LEASE_LOST": worker.OUTCOME_CODE_LEASE_LOST,
+    "PAYLOAD_TOO_LARGE": worker.OUTCOME_CODE_INVALID,
+}
+"""What an error of CompleteJob or FailJob says, in the words of the stream."""
 
 
 class Introduction(NamedTuple):
@@ -78,21 +84,26 @@ class Journal:
         """The proxy has decided what to do with a frame."""
         if frame.is_delivered:
             for ack in frame.acks:
-                self.acks[ack.lease_token].append(ack)
+                if isinstance(frame.message, worker.CompleteJobResponse | worker.FailJobResponse):
+                    frame.call.answer = ack.code
+                else:
+                    self.acks[ack.lease_token].append(ack)
             self._told_lost.update(state.lease_token for state in frame.states if not state.valid)
             self._delivered.update(assignment.lease_token for assignment in frame.assignments)
             outstanding = len(self._delivered - self._ended - self._told_lost)
             self.most_outstanding = max(self.most_outstanding, outstanding)
         self.note()
 
-    def refused(self, call: Call, reason: str) -> None:
-        """A call ended with an error: on the unary path that may be the answer to an outcome."""
-        code = {"LEASE_LOST": worker.OUTCOME_CODE_LEASE_LOST, "PAYLOAD_TOO_LARGE": worker.OUTCOME_CODE_INVALID}.get(
-            reason
-        )
-        if code is not None and isinstance(call.asked, worker.CompleteJobRequest | worker.FailJobRequest):
+    def ended(self, call: Call, reason: str | None) -> None:
+        """A call has come to its end; `reason` is that of its error, None = OK.
+
+        On the unary path this is the answer to an outcome: a message that stands before an error means nothing.
+        """
+        if isinstance(call.asked, worker.CompleteJobRequest | worker.FailJobRequest):
             token = call.asked.lease_token
-            self.acks[token].append(worker.OutcomeAck(lease_token=token, code=code))
+            code = _REFUSALS.get(reason) if reason is not None else call.answer
+            if code is not None:
+                self.acks[token].append(worker.OutcomeAck(lease_token=token, code=code))
         self.note()
 
     def note(self) -> None:

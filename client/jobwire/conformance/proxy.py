@@ -32,6 +32,11 @@ _OWN_HEADERS: Final = frozenset({"user-agent", "content-type", "te"})
 """Headers that each leg of a call has of its own."""
 
 
+_DETAILS: Final = "grpc-status-details-bin"
+_OF_THE_LIBRARY: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+"""Without details they do not come from the server: gRPC itself lost the connection, and says so in this way."""
+
+
 class _Cut(Exception):
     """The call is to be cut here."""
 
@@ -195,10 +200,14 @@ class _Relay:
         self._journal.judged(frame)
 
     async def _end(self, code: grpc.StatusCode, details: str, trailers: Sequence[tuple[str, str | bytes]]) -> None:
-        self.call.end = code.name
+        reason = None
         if code is not grpc.StatusCode.OK:
-            error = error_from(code.name, details or "", trailers or (), Place("", "", self.call.name, None))
-            self._journal.refused(self.call, error.code)
+            reason = error_from(code.name, details or "", trailers or (), Place("", "", self.call.name, None)).code
+            if code in _OF_THE_LIBRARY and not any(key == _DETAILS for key, _ in trailers or ()):
+                code, details = grpc.StatusCode.UNAVAILABLE, "the connection was lost"
+        self.call.end = code.name
+        self._journal.ended(self.call, reason)
+        if code is not grpc.StatusCode.OK:
             try:
                 await self._context.abort(code, details or "", tuple(trailers or ()))
             except grpc.aio.AbortError:

@@ -59,6 +59,7 @@ strings), and every field is there: `null` where it is not set.
 | `work` | `{"jobs": [{"job_id", "type", "queue", "attempt", "max_attempts", "outcome", "seconds", "error"}, ...]}` |
 | `version` | `{"client": {...}, "server": ServerInfo or null}` |
 | `proto` | `{"files": [path, ...]}` |
+| `conformance` | `{"points": [{"name", "verdict", "seconds", ...}, ...], "passed": ..., "failed": ...}` |
 
 With `json` and `jsonl` an error is one object on stderr,
 `{"error": {"code", "grpc_code", "message", "hint", "details"}}`, and nothing else is (unless stderr is a terminal)."""
@@ -68,7 +69,7 @@ _EXIT_CODES: Final = {
     "for `work`: drained after a signal or its last job.",
     ExitCode.UNEXPECTED: "Unexpected failure, here or in the server (INTERNAL, UNKNOWN, DATA_LOSS).",
     ExitCode.USAGE: "Wrong usage, or INVALID_ARGUMENT.",
-    ExitCode.JOB_FAILED: "The job ended FAILED.",
+    ExitCode.JOB_FAILED: "The job ended FAILED; for `conformance`: points failed.",
     ExitCode.JOB_STOPPED: "The job ended CANCELLED or EXPIRED.",
     ExitCode.WAIT_TIMEOUT: "The time to wait is over; the job goes on.",
     ExitCode.NOT_FOUND: "Not found (NOT_FOUND).",

@@ -30,6 +30,9 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "work": Entry("jobwire.cli.work:work", "Run jobs here: with the handlers of an app, or with any program."),
     "job": Entry("jobwire.cli.job:job", "List, read, cancel, retry and delete jobs."),
     "worker": Entry("jobwire.cli.worker:worker", "List workers."),
+    "conformance": Entry(
+        "jobwire.cli.conformance:conformance", "Judge a worker or submitter in any language, point by point."
+    ),
     "proto": Entry("jobwire.cli.about:proto", "Write the .proto files, for other languages."),
     "version": Entry("jobwire.cli.about:version", "Show versions, of the server too with --server."),
 })  # fmt: skip

@@ -109,7 +109,7 @@ class Reporter:
                 acks = await self._transport.report([OutcomeReport(*one) for one in batch.items()])
                 again = self._settle(batch, acks)
         except ConnectionError as error:
-            _log.warning("The server cannot be told of %d outcomes: %s. Trying again.", len(batch) + len(dead), error)
+            _log.warning("%d outcomes cannot be told now, and will be sent again: %s", len(batch) + len(dead), error)
             return False
         except Exception:  # noqa: BLE001 (outcomes are kept and sent again, whatever the transport did)
             _log.exception("Reporting %d outcomes failed. Trying again.", len(batch) + len(dead))

@@ -246,7 +246,7 @@ class WorkerRuntime:
             try:
                 await self._resize()
             except ConnectionError as error:
-                _log.warning("The server cannot be told of the new window: %s. Trying again.", error)
+                _log.warning("The new window cannot be told now, and will be sent again: %s", error)
                 changed.set()
                 await self._clock.sleep(1.0)
 

@@ -260,10 +260,7 @@ class Slots:
         token = run.assignment.token
         if (checkpoint := run.unsaved()) is not None and not isinstance(outcome, Success):
             self._reporter.save(token, checkpoint)
-        if outcome is None:
-            self._reporter.abandon(token)
-        else:
-            self._reporter.add(token, outcome)
+        self._reporter.add(token, outcome)
 
     def _look_around(self, now: float | None = None) -> None:
         """After something ended: use the free slots, and tell whoever waits for silence."""

@@ -47,8 +47,8 @@ def test_a_pace_that_hardly_changes_is_not_worth_a_word() -> None:
 def test_a_burst_that_ends_in_one_moment_is_no_pace() -> None:
     prefetch = Prefetch(None)
     assert not prefetch.note_ended(1000, 5.0)
-    assert not prefetch.note_ended(1000, 5.001)
-    assert prefetch.size == 0
+    assert prefetch.note_ended(1, 5.05)
+    assert prefetch.size == 2
 
 
 def test_it_stalls_when_nothing_ends_for_a_second() -> None:

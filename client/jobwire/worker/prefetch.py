@@ -15,9 +15,9 @@ class Prefetch:
 
     A job that waits here is leased: no other worker can have it, it does not feel that a more urgent one came, and when
     this process is killed it waits for the end of its lease. A job that does not wait here costs its slot the way to
-    the server and back, and the server a frame and a commit with fewer of them. So jobs that take milliseconds are
-    fetched ahead by the hundred, and those that take seconds hardly at all. Measured with no-op handlers in 16 slots:
-    2,700 jobs/s without any, 9,600 with 256 (docs/workers).
+    the server and back, and both of them a frame and a commit for fewer jobs. So jobs that take milliseconds are fetched
+    ahead by the hundred, and those that take seconds hardly at all. Measured with no-op handlers in 16 slots, one
+    worker, one server, two cores: 5,300 jobs/s and 240 us of CPU a job without, 21,000 jobs/s and 58 us by the pace.
     """
 
     def __init__(self, fixed: int | None) -> None:

@@ -107,8 +107,8 @@ class App:
         prefetch: int = 0,
         grace: Duration = "30s",
         max_jobs: int | None = None,
-        max_jobs_per_child: int = 0,
-        memory_per_child_bytes: int = 0,
+        max_jobs_per_child: int | None = None,
+        memory_bytes_per_child: int | None = None,
         tls: bool = False,
         ca: str | None = None,
         cert: str | None = None,
@@ -127,7 +127,7 @@ class App:
         it. worker_id: unique among live workers, default made of the host's name. lease: wished, default the server's.
         prefetch: jobs that may wait here beyond the slots. grace: what running jobs have to finish after the first
         signal; the rest is given back, and the second signal ends the grace. max_jobs: return after so many.
-        max_jobs_per_child, memory_per_child_bytes: when a child process (runner="process") is replaced, or killed.
+        max_jobs_per_child, memory_bytes_per_child: when a child process (runner="process") is replaced, or killed.
         quiet: no line on stderr for each job.
 
         Raises ArgumentInvalid, and JobwireError when the server refuses the worker.
@@ -147,7 +147,7 @@ class App:
             grace_seconds=parse_duration(grace, name="grace").total_seconds(),
             max_jobs=max_jobs,
             max_jobs_per_child=max_jobs_per_child,
-            memory_per_child_bytes=memory_per_child_bytes,
+            memory_bytes_per_child=memory_bytes_per_child,
         )
         connection = make_settings(
             address, os.environ, deadline=DEFAULT_DEADLINE, patience=None, tries=None, tls=tls, files=(ca, cert, key)

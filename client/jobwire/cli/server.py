@@ -77,6 +77,11 @@ class Server:
         )
         return answer.server_info
 
+    def workers_page(self, page_token: str, page_size: int) -> admin_service_pb2.ListWorkersResponse:
+        """Read a page of the workers."""
+        request = admin_service_pb2.ListWorkersRequest(page_token=page_token, page_size=page_size)
+        return self._call(self._admin.ListWorkers, "ListWorkers", request, admin_service_pb2.ListWorkersResponse)
+
     def job(self, job_id: str) -> job_pb2.Job:
         """Read one job, all of it."""
         request = job_service_pb2.GetJobRequest(job_id=job_id, view=job_pb2.JOB_VIEW_FULL)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobwire.cli.faults import CliError
+from jobwire.cli.faults import CliError, as_clause
 from jobwire.cli.flags import command
 from jobwire.cli.invocation import Invocation
 from jobwire.cli.params import DURATION, QUEUE, SIZE
@@ -57,22 +57,27 @@ def work(invocation: Invocation, target: str, program: tuple[str, ...], no_wait:
     back without using up an attempt; the second ends the grace. The exit code is 0 then. Each job that ends is a line
     on stderr; -o jsonl and -o json print objects on stdout, -o id the ids of the jobs.
     """
-    # Children and programs are spawned, never forked, so gRPC need not be ready for that. It reads this when imported.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    from jobwire.cli.server import Server, settings_of  # noqa: PLC0415 - after the line above
+    from jobwire.cli.server import Server, settings_of  # noqa: PLC0415 - help pages need neither gRPC nor a worker
     from jobwire.cli.voice import Voice  # noqa: PLC0415
+    from jobwire.errors import ArgumentInvalid  # noqa: PLC0415
     from jobwire.worker.process import check_handlers, log_to_stderr, run_worker  # noqa: PLC0415
     from jobwire.worker.telling import facts_of  # noqa: PLC0415
 
-    log_to_stderr(logging.ERROR if invocation.quiet else logging.INFO)
     handlers = _program(target, program) if program else _app(target)
     settings = _settings(given, default_slots=1 if program else 16)
     connection = settings_of(invocation)
-    check_handlers(handlers)
+    try:
+        check_handlers(handlers)
+    except ArgumentInvalid as error:
+        raise CliError("APP_UNUSABLE", f"cannot use {target}", why=[error.message]) from error
+    log_to_stderr(logging.ERROR if invocation.quiet else logging.INFO)
     if no_wait:
         with Server(invocation) as server:
             server.info()
-    with Voice(invocation, facts_of(handlers, settings, connection.address)) as voice:
+    facts = facts_of(handlers, settings, connection.address)
+    if program:
+        facts += ["payload → stdin", "result ← stdout"]
+    with Voice(invocation, facts) as voice:
         run_worker(handlers, connection, settings, app_path=None if program else target, ears=voice.ears())
 
 
@@ -89,8 +94,8 @@ def _settings(given: Mapping[str, Any], *, default_slots: int) -> WorkerSettings
         prefetch=given["prefetch"],
         grace_seconds=given["grace"].total_seconds(),
         max_jobs=given["max_jobs"],
-        max_jobs_per_child=given["max_jobs_per_child"] or 0,
-        memory_per_child_bytes=given["memory_per_child"] or 0,
+        max_jobs_per_child=given["max_jobs_per_child"],
+        memory_bytes_per_child=given["memory_per_child"],
     )
 
 
@@ -104,6 +109,7 @@ def _app(path: str) -> Mapping[str, Handler[..., Any]]:
             f"{path!r} is no MODULE:APP, and no program is given for it as a type",
             hints=["for handlers:    jobwire work jobs:app", f"for a program:   jobwire work {path} -- PROGRAM ARG..."],
         )
+    module = path.partition(":")[0]
     if (folder := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path holds text
         sys.path.insert(0, folder)
     try:
@@ -113,9 +119,9 @@ def _app(path: str) -> Mapping[str, Handler[..., Any]]:
     except Exception as error:
         raise CliError(
             "APP_UNUSABLE",
-            f"importing {path.partition(':')[0]} raised {type(error).__name__}",
+            f"importing {module} raised {type(error).__name__}",
             why=[str(error)] if str(error) else [],
-            hints=[f"see where:   python -c 'import {path.partition(':')[0]}'"],
+            hints=[f"see where:   python {module}" if module.endswith(".py") else f"see where:   python -m {module}"],
         ) from error
 
 
@@ -129,4 +135,7 @@ def _program(job_type: str, argv: Sequence[str]) -> Mapping[str, Handler[..., An
             why=["It is looked for on PATH, and must be executable. No shell takes part."],
             hints=[f"for a line of shell:   jobwire work {job_type} -- sh -c '...'"],
         )
-    return {job_type: Program(argv, type=job_type)}
+    try:
+        return {job_type: Program(argv, type=job_type)}
+    except ValueError as error:
+        raise CliError("USAGE", as_clause(str(error))) from error

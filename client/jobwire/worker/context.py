@@ -8,16 +8,9 @@ import math
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast
 
 from jobwire._ambient import Ambient
-from jobwire._requests import (
-    MAX_BATCH_SIZE,
-    MAX_FOLLOW_UP_BYTES,
-    Moment,
-    SubmitOptions,
-    follow_up_request,
-)
 from jobwire.codecs import decode, encode
 from jobwire.errors import BatchTooLarge, ErrorDetails, PayloadTooLarge
 from jobwire.payload import MAX_PAYLOAD_BYTES, Payload
@@ -26,6 +19,9 @@ from jobwire.worker.clock import Clock, SystemClock
 from jobwire.worker.steering import Cancelled, LeaseLost
 from jobwire.worker.text import bounded
 from jobwire.worker.transport import Assignment
+
+if TYPE_CHECKING:
+    from jobwire._requests import SubmitOptions
 
 T = TypeVar("T")
 
@@ -186,6 +182,9 @@ class JobContext:
         without a `key` nothing is needed, an attempt succeeds once. Nothing is created when the attempt fails, is
         cancelled or snoozes. Raises ArgumentInvalid, NotEncodable, PayloadTooLarge, BatchTooLarge.
         """
+        # Most handlers start none, and a child process that runs them should not pay for it at its start.
+        from jobwire._requests import MAX_BATCH_SIZE, MAX_FOLLOW_UP_BYTES, Moment, follow_up_request  # noqa: PLC0415
+
         if isinstance(job, str):
             job_type = job
         else:

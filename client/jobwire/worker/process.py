@@ -52,10 +52,10 @@ class WorkerSettings:
     """What running jobs have to finish after the first signal; the rest is given back."""
     max_jobs: int | None = None
     """Stop after so many."""
-    max_jobs_per_child: int = 0
-    """Child processes are replaced after so many jobs; 0 = never."""
-    memory_per_child_bytes: int = 0
-    """Child processes whose resident memory reaches this are killed; 0 = no bound."""
+    max_jobs_per_child: int | None = None
+    """Child processes are replaced after so many jobs; None = never."""
+    memory_bytes_per_child: int | None = None
+    """Resident memory from which on a child process is replaced; None = no bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,48 +128,77 @@ async def work(
     The first signal: nothing new, finish within the grace, give the rest back with its checkpoints and at no cost to
     its attempts. The second ends the grace. The third is the system's, which ends the process.
 
-    Waits for a server that is not there. Raises JobwireError when it refuses the worker, now or later.
+    Waits for a server that is not there. Raises ArgumentInvalid, and JobwireError when the server refuses the worker,
+    now or later.
     """
     check_handlers(handlers)
-    clock = clock or SystemClock()
-    stops = _Stops()
-    over = asyncio.Event()
-    refusals: list[str] = []
+    try:
+        worker = _Worker(handlers, transport, settings, app_path=app_path, ears=ears, clock=clock or SystemClock())
+    except ValueError as error:
+        raise ArgumentInvalid(str(error)) from error
+    await worker.run()
 
-    def judge(reason: str | None) -> None:
-        if reason is not None and runtime.refused:
-            refusals.append(reason)
-            over.set()
 
-    if ears.on_end is not None:
-        transport = ObservedTransport(transport, clock, ears.on_end)
-    if settings.max_jobs is not None:
-        transport = LimitedTransport(transport, settings.max_jobs, over.set)
-    worker_id = settings.worker_id or new_worker_id()
-    runtime = WorkerRuntime(
-        transport=transport,
-        handlers=handlers,
-        slots=settings.slots,
-        worker_id=worker_id,
-        queues=settings.queues,
-        lease_seconds=settings.lease_seconds,
-        app_path=app_path,
-        settings=RuntimeSettings(prefetch=settings.prefetch),
-        clock=clock,
-        on_health=judge,
-    )
-    with stops.listening():
-        try:
-            if await _first(runtime.start(), stops.first.wait()):
-                ears.on_ready(worker_id)
-                await runtime.resume()
-                await _first(over.wait(), stops.first.wait())
-                if not await _first(runtime.drain(settings.grace_seconds), stops.second.wait()):
-                    await runtime.drain(0.0)
-        finally:
-            await runtime.stop()
-    if refusals:
-        raise JobwireError(refusals[0], ErrorDetails(code="WORKER_REFUSED"))
+class _Worker:
+    """A runtime, from its start to its end."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler[..., Any]],
+        transport: Transport,
+        settings: WorkerSettings,
+        *,
+        app_path: str | None,
+        ears: Ears,
+        clock: Clock,
+    ) -> None:
+        self._ears = ears
+        self._grace_seconds = settings.grace_seconds
+        self._over = asyncio.Event()
+        self._refusal = ""
+        self._worker_id = settings.worker_id or new_worker_id()
+        if ears.on_end is not None:
+            transport = ObservedTransport(transport, clock, ears.on_end)
+        if settings.max_jobs is not None:
+            transport = LimitedTransport(transport, settings.max_jobs, self._over.set)
+        self._runtime = WorkerRuntime(
+            transport=transport,
+            handlers=handlers,
+            slots=settings.slots,
+            worker_id=self._worker_id,
+            queues=settings.queues,
+            lease_seconds=settings.lease_seconds,
+            app_path=app_path,
+            settings=RuntimeSettings(
+                prefetch=settings.prefetch,
+                max_jobs_per_child=settings.max_jobs_per_child,
+                memory_bytes_per_child=settings.memory_bytes_per_child,
+            ),
+            clock=clock,
+            on_health=self._judge,
+        )
+
+    async def run(self) -> None:
+        """Work until there is a reason to end. Raises JobwireError when the server refuses the worker."""
+        stops = _Stops()
+        with stops.listening():
+            try:
+                if await _first(self._runtime.start(), stops.first.wait()):
+                    self._ears.on_ready(self._worker_id)
+                    await self._runtime.resume()
+                    await _first(self._over.wait(), stops.first.wait())
+                    if not await _first(self._runtime.drain(self._grace_seconds), stops.second.wait()):
+                        await self._runtime.drain(0.0)
+            finally:
+                await self._runtime.stop()
+        if self._refusal:
+            raise JobwireError(self._refusal, ErrorDetails(code="WORKER_REFUSED"))
+
+    def _judge(self, reason: str | None) -> None:
+        """A worker that its server will not have any more is over; one that is merely unwell goes on."""
+        if reason is not None and self._runtime.refused:
+            self._refusal = reason
+            self._over.set()
 
 
 async def _first(wanted: Coroutine[Any, Any, Any], other: Coroutine[Any, Any, Any]) -> bool:

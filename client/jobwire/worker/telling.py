@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from queue import Empty, Full, Queue
+from queue import Full, Queue
 from types import MappingProxyType
 from typing import Any, NamedTuple, TextIO
 
@@ -21,6 +21,8 @@ from jobwire.worker.handler import Handler
 from jobwire.worker.observed import Ended
 from jobwire.worker.process import Ears, WorkerSettings, log_to_stderr, run_worker
 from jobwire.worker.transport import ANY_QUEUE, Failure, Release, Stopped, Success
+
+_log = logging.getLogger("jobwire.worker")
 
 MAX_WAITING_LINES = 10_000
 """Lines that nobody has read yet; beyond it they are dropped, and counted: a paused terminal must stop no worker."""
@@ -44,12 +46,13 @@ class Lines:
         except Full:
             self._dropped += 1
 
-    def close(self) -> int:
-        """Write what is left, unless nobody reads it; returns the number of lines that were dropped."""
+    def close(self) -> None:
+        """Write what is left, unless nobody reads it."""
         with contextlib.suppress(Full):
             self._lines.put(None, timeout=CLOSE_SECONDS)
         self._thread.join(CLOSE_SECONDS)
-        return self._dropped
+        if self._dropped and not self._thread.is_alive():
+            _log.warning("%d lines were not written: nobody read them in time.", self._dropped)
 
     def _work(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # the reader went away: the worker goes on without a word
@@ -59,10 +62,8 @@ class Lines:
                     self._stream.flush()
             self._stream.flush()
             return
-        while True:
-            with contextlib.suppress(Empty):
-                if self._lines.get() is None:
-                    return
+        while self._lines.get() is not None:
+            pass
 
 
 class Word(NamedTuple):

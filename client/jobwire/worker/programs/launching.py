@@ -38,6 +38,7 @@ class Launching:
             self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and script)
                 [sys.executable, "-I", "-S", "-B", launcher.__file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl+C is for the worker, which drains
                 env=child_environment(os.environ),

@@ -47,7 +47,7 @@ def test_a_pace_that_hardly_changes_is_not_worth_a_word() -> None:
 def test_a_burst_that_ends_in_one_moment_is_no_pace() -> None:
     prefetch = Prefetch(None)
     assert not prefetch.note_ended(1000, 5.0)
-    assert prefetch.note_ended(1, 5.05)
+    assert prefetch.note_ended(5, 5.25)
     assert prefetch.size == 2
 
 

@@ -14,10 +14,10 @@ class Prefetch:
     """A fixed number, or as many as end within `PACE_SECONDS`.
 
     A job that waits here is leased: no other worker can have it, it does not feel that a more urgent one came, and when
-    this process is killed it waits for the end of its lease. A job that does not wait here costs its slot the way to
-    the server and back, and both of them a frame and a commit for fewer jobs. So jobs that take milliseconds are fetched
-    ahead by the hundred, and those that take seconds hardly at all. Measured with no-op handlers in 16 slots, one
-    worker, one server, two cores: 5,300 jobs/s and 240 us of CPU a job without, 21,000 jobs/s and 58 us by the pace.
+    this process is killed it waits for the end of its lease. A slot for which none waits stands idle for the way to the
+    server and back, and every frame and commit is for fewer jobs. So jobs that take milliseconds are fetched ahead by
+    the hundred, and those that take seconds hardly at all. Measured with no-op handlers in 16 slots, one worker and one
+    server on two cores: 5,300 jobs/s and 240 us of CPU a job without, 21,000 jobs/s and 58 us by the pace.
     """
 
     def __init__(self, fixed: int | None) -> None:

@@ -46,17 +46,17 @@ class RuntimeSettings:
     flush_seconds: float = 1.0
     """How long a drain waits for the last outcomes to be acknowledged."""
     patience: Patience = field(default_factory=Patience)
-    max_jobs_per_child: int = 0
-    """Jobs that one child process runs before it is replaced. 0 = no bound."""
-    memory_bytes_per_child: int = 0
+    max_jobs_per_child: int | None = None
+    """Jobs that one child process runs before it is replaced. None = no bound."""
+    memory_bytes_per_child: int | None = None
     """Resident memory of a child process; one that runs a job and holds more is killed, and that job's lease is lost.
-    Only on Linux. 0 = no bound."""
+    Only on Linux. None = no bound."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with a sentence."""
-        if self.max_jobs_per_child < 0 or self.memory_bytes_per_child < 0:
-            raise ValueError("The bounds of child processes are 0 (none) or more.")
-        if self.memory_bytes_per_child and not can_tell():
+        if self.max_jobs_per_child is not None and self.max_jobs_per_child < 1:
+            raise ValueError(f"A child process runs at least 1 job, not {self.max_jobs_per_child}.")
+        if self.memory_bytes_per_child is not None and not can_tell():
             raise ValueError("memory_bytes_per_child needs /proc, which this system does not have.")
 
 

@@ -36,11 +36,11 @@ WORN_SHARE = 0.75
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """When a child is replaced, or killed. 0 = never."""
+    """When a child is replaced, or killed. None = never."""
 
-    jobs: int = 0
+    jobs: int | None = None
     """Jobs that one child runs before a new one takes over: for handlers, or libraries of theirs, that leak."""
-    memory_bytes: int = 0
+    memory_bytes: int | None = None
     """Resident memory of a child while it runs a job; beyond it the child is killed, and the job's lease is lost, as
     with any process that dies. (A limit that the kernel keeps would be a MemoryError, which handlers catch.)"""
 
@@ -105,7 +105,7 @@ class ProcessExecutor:
     def _grow(self, wanted: int) -> None:
         if self._closed.is_set():
             return
-        if not self._keepers and self._limits.memory_bytes:
+        if not self._keepers and self._limits.memory_bytes is not None:
             threading.Thread(target=self._watch_memory, args=(self._limits.memory_bytes,), daemon=True).start()
         room = self._limit + self._stuck + self._surplus - len(self._keepers)
         for _ in range(min(wanted, room)):
@@ -152,9 +152,9 @@ class _Keeper:
         child, limits = self._child, self._limits
         if child is None:
             return False
-        if 0 < limits.jobs <= child.jobs_done:
+        if limits.jobs is not None and child.jobs_done >= limits.jobs:
             return True
-        return limits.memory_bytes > 0 and resident_bytes(child.pid) > WORN_SHARE * limits.memory_bytes
+        return limits.memory_bytes is not None and resident_bytes(child.pid) > WORN_SHARE * limits.memory_bytes
 
     def _serve_safely(self, run: Run) -> Event:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 import grpc
 
-from bench import p1_unary, p2_batch, p4_latency, p5_start, p6_backlog, p7_watchers
+from bench import p1_unary, p2_batch, p4_latency, p5_start, p6_backlog, p7_watchers, w1_worker
 from bench.figure import Figure, canary
 
 FIGURES: dict[str, Callable[[Path, float], Figure]] = {
@@ -23,6 +23,7 @@ FIGURES: dict[str, Callable[[Path, float], Figure]] = {
     "P5": p5_start.measure,
     "P6": p6_backlog.measure,
     "P7": p7_watchers.measure,
+    "W1": w1_worker.measure,
 }
 
 

@@ -51,6 +51,13 @@ def echoing(folder: Path) -> Iterator[Running]:
 
 
 @contextmanager
+def tireless(folder: Path) -> Iterator[Running]:
+    """Run the server that a worker's cost is measured against."""
+    with _process(folder, [sys.executable, "-m", "bench.tireless"]) as running:
+        yield running
+
+
+@contextmanager
 def _process(folder: Path, command: list[str]) -> Iterator[Running]:
     socket = folder / f"{os.urandom(4).hex()}.sock"
     address = f"unix:{socket}"

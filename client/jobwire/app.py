@@ -104,7 +104,7 @@ class App:
         queues: Mapping[str, int] | Sequence[str] = ("*",),
         worker_id: str = "",
         lease: Duration | None = None,
-        prefetch: int = 0,
+        prefetch: int | None = None,
         grace: Duration = "30s",
         max_jobs: int | None = None,
         max_jobs_per_child: int | None = None,
@@ -125,8 +125,9 @@ class App:
         address: the argument, else JOBWIRE_ADDRESS, else 127.0.0.1:7780; a server that is not there is waited for.
         slots: most handlers that run at once. queues: names, or names with weights; "*" is every queue not named beside
         it. worker_id: unique among live workers, default made of the host's name. lease: wished, default the server's.
-        prefetch: jobs that may wait here beyond the slots. grace: what running jobs have to finish after the first
-        signal; the rest is given back, and the second signal ends the grace. max_jobs: return after so many.
+        prefetch: jobs that may wait here beyond the slots, default as many as end within 0.1 s. grace: what running
+        jobs have to finish after the first signal; the rest is given back, and the second signal ends the grace.
+        max_jobs: return after so many.
         max_jobs_per_child, memory_bytes_per_child: when a child process (runner="process") is replaced, or killed.
         quiet: no line on stderr for each job.
 

@@ -38,8 +38,9 @@ DEFAULT_GRACE = timedelta(seconds=30)
 @click.option("--grace", type=DURATION, default=DEFAULT_GRACE,
               help="Time that running jobs have to finish after the first signal. Default: 30s.")  # fmt: skip
 @click.option("--max-jobs", type=click.IntRange(1), help="Stop after so many. Default: never.")
-@click.option("--prefetch", type=click.IntRange(0, 10_000), default=0,
-              help="Jobs that may wait here beyond the slots, leased. Default: 0.")  # fmt: skip
+@click.option("--prefetch", type=click.IntRange(0, 10_000),
+              help="Jobs that may wait here beyond the slots, leased. Default: as many as end "
+              "within 0.1 s.")  # fmt: skip
 @click.option("--lease", type=DURATION, help="Wished lease. Default: the server's.")
 @click.option("--worker-id", metavar="NAME", help="Name, unique among live workers. Default: made of the host's name.")
 @click.option("--max-jobs-per-child", type=click.IntRange(1), metavar="N",

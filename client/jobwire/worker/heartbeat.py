@@ -84,7 +84,7 @@ class Heartbeat:
         try:
             states = await self._transport.update(updates)
         except ConnectionError as error:
-            _log.warning("The server cannot be reached to keep %d leases: %s.", len(updates), error)
+            _log.warning("%d leases cannot be kept alive now: %s", len(updates), error)
             return False
         except Exception:  # noqa: BLE001 (a beat that fails must not end the beating)
             _log.exception("Keeping %d leases failed.", len(updates))

@@ -28,7 +28,6 @@ SUCCESS = Success()
 
 def invoke(run: Run, clock: Clock) -> Outcome:
     """Run a plain handler in this thread."""
-    run.started = True
     if run.cause is not None:
         return Stopped(run.reason)
     try:
@@ -45,7 +44,6 @@ def invoke(run: Run, clock: Clock) -> Outcome:
 
 async def invoke_async(run: Run, clock: Clock) -> Outcome:
     """Run an async handler on this loop."""
-    run.started = True
     if run.cause is not None:
         return Stopped(run.reason)
     try:

@@ -46,8 +46,9 @@ class WorkerSettings:
     """Unique among the live workers of a server; empty = made of the host's name and chance."""
     lease_seconds: float | None = None
     """Wished lease; None = the server's own."""
-    prefetch: int = 0
-    """Jobs that may wait here beyond the slots: leased, so that nobody else can run them."""
+    prefetch: int | None = None
+    """Jobs that may wait here beyond the slots: leased, so that nobody else can run them. None = as many as end within
+    a tenth of a second."""
     grace_seconds: float = DEFAULT_GRACE_SECONDS
     """What running jobs have to finish after the first signal; the rest is given back."""
     max_jobs: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jobwire.payload import Payload
 from jobwire.worker.clock import Clock
@@ -22,12 +22,19 @@ from jobwire.worker.transport import (
 _log = logging.getLogger("jobwire.worker")
 
 MAX_BATCH = 1000
+SENDERS = 2
+"""Batches under way at once. With one, the server would have nothing to commit while its answer travels; with many,
+each would be small."""
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0
 
+_Endings = dict[Token, Outcome | None]
+"""How attempts ended, by lease; None = without an outcome."""
+
 
 class Reporter:
-    """One sender: while one batch commits, the next one gathers. Used on the runtime's event loop only.
+    """Two senders: while the batch of one commits, that of the other is under way, and the next one gathers. Used on
+    the runtime's event loop only.
 
     Bounded: it holds no more outcomes than the credit window has room for.
     """
@@ -35,91 +42,90 @@ class Reporter:
     def __init__(self, transport: Transport, clock: Clock) -> None:
         self._transport = transport
         self._clock = clock
-        self._pending: dict[Token, Outcome] = {}
-        self._sending: dict[Token, Outcome] = {}
-        self._dead: set[Token] = set()
+        self._pending: _Endings = {}
+        self._sending: list[_Endings] = []
         self._checkpoints: dict[Token, Payload] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._pause_seconds = FIRST_PAUSE_SECONDS
 
-    def add(self, token: Token, outcome: Outcome) -> None:
-        """Send this outcome, soon and until it is acknowledged."""
+    def add(self, token: Token, outcome: Outcome | None) -> None:
+        """Send this outcome (None: the attempt died without one), soon and until it is acknowledged."""
         self._pending[token] = outcome
         self._wake.set()
 
-    def abandon(self, token: Token) -> None:
-        """Tell that this attempt died without an outcome."""
-        self._dead.add(token)
-        self._wake.set()
-
     def save(self, token: Token, checkpoint: Payload) -> None:
-        """See that the server has this checkpoint before it hears how the attempt ended. Call it before the end is
-        told here."""
+        """See that the server has this checkpoint before it hears how the attempt ended. Call it before `add`."""
         self._checkpoints[token] = checkpoint
 
     def forget(self, token: Token) -> None:
         """The lease is over: its outcome counts for nothing."""
         self._pending.pop(token, None)
-        self._dead.discard(token)
         self._checkpoints.pop(token, None)
 
     def tokens(self) -> list[Token]:
         """Leases whose outcome is not acknowledged yet."""
-        return [*self._pending, *self._sending, *self._dead]
+        return [*self._pending, *(token for batch in self._sending for token in batch)]
 
     async def flushed(self) -> None:
         """Wait until everything is acknowledged."""
-        while self._pending or self._sending or self._dead:
+        while self._pending or self._sending:
             self._idle.clear()
             await self._idle.wait()
 
     async def run(self) -> None:
         """Send until cancelled."""
+        async with asyncio.TaskGroup() as senders:
+            for _ in range(SENDERS):
+                senders.create_task(self._keep_sending())
+
+    async def _keep_sending(self) -> None:
+        pause_seconds = FIRST_PAUSE_SECONDS
         while True:
-            if not (self._pending or self._dead):
-                self._idle.set()
+            while not self._pending:
                 self._wake.clear()
                 await self._wake.wait()
-            if not await self._send():
-                await self._clock.sleep(self._pause_seconds)
-                self._pause_seconds = min(self._pause_seconds * 1.5, LONGEST_PAUSE_SECONDS)
+            if await self._send(self._take()):
+                pause_seconds = FIRST_PAUSE_SECONDS
             else:
-                self._pause_seconds = FIRST_PAUSE_SECONDS
+                await self._clock.sleep(pause_seconds)
+                pause_seconds = min(pause_seconds * 1.5, LONGEST_PAUSE_SECONDS)
 
-    async def _send(self) -> bool:
+    def _take(self) -> _Endings:
+        if len(self._pending) <= MAX_BATCH:
+            batch, self._pending = self._pending, {}
+            return batch
+        return {token: self._pending.pop(token) for token in list(self._pending)[:MAX_BATCH]}
+
+    async def _send(self, batch: _Endings) -> bool:
         """Send one batch. False when some of it has to be sent again, after a pause."""
-        batch = self._pending
-        if len(batch) > MAX_BATCH:
-            tokens = list(batch)[:MAX_BATCH]
-            batch = {token: self._pending.pop(token) for token in tokens}
-        else:
-            self._pending = {}
-        self._sending = batch
-        dead = list(self._dead)
-        again: dict[Token, Outcome] = batch
+        self._sending.append(batch)
+        again = batch
         try:
-            if self._checkpoints:
-                await self._save([*batch, *dead])
-            if dead:
-                await self._transport.abandon(dead)
-                self._dead.difference_update(dead)
-            if batch:
-                acks = await self._transport.report([OutcomeReport(*one) for one in batch.items()])
-                again = self._settle(batch, acks)
+            again = await self._tell(batch)
         except ConnectionError as error:
-            _log.warning("The server cannot be told of %d outcomes: %s. Trying again.", len(batch) + len(dead), error)
-            return False
+            _log.warning("%d outcomes cannot be told now, and will be sent again: %s", len(batch), error)
         except Exception:  # noqa: BLE001 (outcomes are kept and sent again, whatever the transport did)
-            _log.exception("Reporting %d outcomes failed. Trying again.", len(batch) + len(dead))
-            return False
+            _log.exception("Reporting %d outcomes failed. Trying again.", len(batch))
         finally:
-            self._sending = {}
-            self._pending = {**again, **self._pending}
+            self._sending.remove(batch)
+            if again:
+                self._pending = {**again, **self._pending}
+            elif not (self._pending or self._sending):
+                self._idle.set()
         return not again
 
-    async def _save(self, tokens: Sequence[Token]) -> None:
+    async def _tell(self, batch: _Endings) -> _Endings:
+        """Send a batch once; returns what has to be sent again."""
+        if self._checkpoints:
+            await self._save(batch)
+        dead = [token for token, outcome in batch.items() if outcome is None]
+        if dead:
+            await self._transport.abandon(dead)
+        reports = [OutcomeReport(token, outcome) for token, outcome in batch.items() if outcome is not None]
+        return self._settle(batch, await self._transport.report(reports)) if reports else {}
+
+    async def _save(self, tokens: Iterable[Token]) -> None:
         """Send the checkpoints of these. An outcome never overtakes the checkpoint that the next attempt needs."""
         updates = [
             LeaseUpdate(token, checkpoint=self._checkpoints[token]) for token in tokens if token in self._checkpoints
@@ -129,9 +135,9 @@ class Reporter:
             for update in updates:
                 self._checkpoints.pop(update.token, None)
 
-    def _settle(self, batch: dict[Token, Outcome], acks: Sequence[Ack]) -> dict[Token, Outcome]:
+    def _settle(self, batch: _Endings, acks: Sequence[Ack]) -> _Endings:
         """Read the answers; returns what has to be sent again."""
-        again: dict[Token, Outcome] = {}
+        again: _Endings = {}
         for token, code, message in acks:
             match code:
                 case AckCode.RECORDED | AckCode.DUPLICATE:
@@ -144,7 +150,7 @@ class Reporter:
                     again.update(self._replaced(token, batch[token], message))
         return again
 
-    def _replaced(self, token: Token, outcome: Outcome, message: str) -> dict[Token, Outcome]:
+    def _replaced(self, token: Token, outcome: Outcome | None, message: str) -> _Endings:
         """Refused outcomes leave the lease standing: say at least that the attempt failed."""
         _log.error("The server refused an outcome: %s", message)
         if isinstance(outcome, Failure) and outcome.error_type == "OUTCOME_REFUSED":

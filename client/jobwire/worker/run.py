@@ -28,7 +28,7 @@ Event = Outcome | Sign
 class Run(Attempt):
     """An assignment, its handler, and where it stands. Everything here belongs to the runtime's event loop."""
 
-    __slots__ = ("handle", "handler", "lease_deadline", "runner", "started", "stop_deadline", "strikes")
+    __slots__ = ("handle", "handler", "lease_deadline", "runner", "stop_deadline", "strikes")
 
     def __init__(
         self,
@@ -44,8 +44,6 @@ class Run(Attempt):
         """Monotonic end of the lease, never later than the server's."""
         self.stop_deadline: float | None = None
         """Monotonic end of the patience with a handler that was told to stop."""
-        self.started = False
-        """Set by the executor right before the handler is called."""
         self.strikes = 0
         """How often that patience ran out."""
         self.handle: Any = None

@@ -21,6 +21,7 @@ from jobwire.worker.handler import Handler, Runner
 from jobwire.worker.health import Health
 from jobwire.worker.heartbeat import Heartbeat
 from jobwire.worker.mailbox import Mailbox
+from jobwire.worker.prefetch import STALL_SECONDS, Prefetch
 from jobwire.worker.programs.executor import ProgramExecutor
 from jobwire.worker.reporter import Reporter
 from jobwire.worker.run import Event, Run
@@ -34,8 +35,9 @@ _log = logging.getLogger("jobwire.worker")
 class RuntimeSettings:
     """What may be turned."""
 
-    prefetch: int = 0
-    """Assignments that may wait in the worker beyond its slots. They are leased, so nobody else can run them."""
+    prefetch: int | None = None
+    """Jobs that may wait in the worker beyond its slots. They are leased: nobody else can run them. None = as many as
+    end within a tenth of a second, at most 1,000 (`jobwire.worker.prefetch`)."""
     max_in_flight_bytes: int = 64 << 20
     """Most payload bytes of assignments in the worker, those that wait and those that run; one may go beyond. 0 = no
     bound."""
@@ -87,8 +89,9 @@ class WorkerRuntime:
     ) -> None:
         if slots < 1:
             raise ValueError(f"A worker needs at least 1 slot, not {slots}.")
-        if slots + settings.prefetch > MAX_WINDOW:
-            raise ValueError(f"Slots and prefetch together are {slots + settings.prefetch}; the most is {MAX_WINDOW}.")
+        self._prefetch = Prefetch(settings.prefetch)
+        if (most := slots + self._prefetch.size) > MAX_WINDOW:
+            raise ValueError(f"Slots and prefetch together are {most}; the most is {MAX_WINDOW}.")
         apart = sorted(handler.type for handler in handlers.values() if handler.runner is Runner.PROCESS)
         if apart and app_path is None:
             raise ValueError(
@@ -106,7 +109,7 @@ class WorkerRuntime:
             worker_id=worker_id,
             instance_id=instance_id or secrets.token_hex(8),
             types=tuple(sorted(self._handlers)),
-            max_in_flight=slots + settings.prefetch,
+            max_in_flight=slots + self._prefetch.size,
             queues=tuple(queues),
             max_in_flight_bytes=settings.max_in_flight_bytes,
             lease_seconds=lease_seconds,
@@ -209,6 +212,7 @@ class WorkerRuntime:
             clock=self._clock,
             health=self._health,
             patience=self._settings.patience,
+            prefetch=self._prefetch,
             on_progress=progress.post,
         )
         heartbeat = Heartbeat(
@@ -237,25 +241,29 @@ class WorkerRuntime:
         return executors
 
     async def _keep_window(self, parts: _Parts) -> None:
-        """Tell the server whenever slots are lost to hung handlers, or won back."""
+        """Tell the server whenever slots are lost to hung handlers, or won back, and how much may wait here."""
         changed = asyncio.Event()
         parts.slots.on_capacity = changed.set
         while True:
-            await changed.wait()
+            if self._prefetch.can_stall:
+                await within(self._clock, STALL_SECONDS, changed.wait())
+                if self._prefetch.has_stalled(self._clock.monotonic()):
+                    parts.slots.give_back("it waited too long for a slot of this worker")
+            else:
+                await changed.wait()
             changed.clear()
             try:
                 await self._resize()
             except ConnectionError as error:
-                _log.warning("The server cannot be told of the new window: %s. Trying again.", error)
+                _log.warning("The new window cannot be told now, and will be sent again: %s", error)
                 changed.set()
                 await self._clock.sleep(1.0)
 
     async def _resize(self) -> None:
-        capacity = self._started().slots.capacity
-        window = capacity + self._settings.prefetch if self._resumed and capacity else 0
+        window = min(self._started().slots.window, MAX_WINDOW) if self._resumed else 0
         if window != self._window:
-            self._window = window
             await self._transport.resize(window)
+            self._window = window
 
     async def _watched(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A part that breaks makes the runtime unhealthy; its error is never lost."""

@@ -14,6 +14,7 @@ from jobwire.worker.clock import Clock
 from jobwire.worker.executors.base import Executor
 from jobwire.worker.handler import Handler, Runner
 from jobwire.worker.health import Health
+from jobwire.worker.prefetch import Prefetch
 from jobwire.worker.reporter import Reporter
 from jobwire.worker.run import Event, Run, Sign
 from jobwire.worker.transport import (
@@ -53,7 +54,7 @@ class Slots:
     for it, it runs in one of them, whatever its handler's own place is, so that it takes nobody with it again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all by name)
         self,
         *,
         limit: int,
@@ -63,6 +64,7 @@ class Slots:
         clock: Clock,
         health: Health,
         patience: Patience,
+        prefetch: Prefetch,
         on_progress: Callable[[Attempt], None],
     ) -> None:
         self._limit = limit
@@ -72,6 +74,7 @@ class Slots:
         self._clock = clock
         self._health = health
         self._patience = patience
+        self._prefetch = prefetch
         self._on_progress = on_progress
         self._waiting: dict[Token, Run] = {}
         self._running: dict[Token, Run] = {}
@@ -81,7 +84,7 @@ class Slots:
         self._idle.set()
         self.alarm = Alarm(clock, self._ring)
         self.on_capacity: Callable[[], None] = lambda: None
-        """Told when `capacity` changed."""
+        """Told when `window` changed."""
         self.on_welcome: Callable[[Welcome], None] = lambda _welcome: None
         """Told when the worker was introduced again."""
 
@@ -90,6 +93,11 @@ class Slots:
         """Handlers that may run at once: the limit, less what hangs beyond the bound."""
         limit = self._limit if self._patience.hung_limit is None else self._patience.hung_limit
         return max(0, self._limit - max(0, len(self._hung) - limit))
+
+    @property
+    def window(self) -> int:
+        """Most jobs that the server should have here: those that run, and those that wait."""
+        return self.capacity + self._prefetch.size if self.capacity else 0
 
     @property
     def running(self) -> int:
@@ -146,6 +154,10 @@ class Slots:
     def drain(self, reason: str) -> None:
         """See `Inbox`. What has not started is given back."""
         self._draining = True
+        self.give_back(reason)
+
+    def give_back(self, reason: str) -> None:
+        """Release what has not started: others may have a free slot for it."""
         for token in self._waiting:
             self._reporter.add(token, Release(reason=reason))
         self._waiting.clear()
@@ -185,6 +197,7 @@ class Slots:
     def heard(self, letters: list[tuple[Run, Event]]) -> None:
         """Take in what executors posted."""
         now = self._clock.monotonic()
+        running = len(self._running)
         for run, event in letters:
             if event is Sign.BEGAN:
                 self._arm(run, now)
@@ -194,6 +207,8 @@ class Slots:
                 self._bring_home(run, now)
             else:
                 self._end(run, event)
+        if (ended := running - len(self._running)) and self._prefetch.note_ended(ended, now):
+            self.on_capacity()
         self._look_around(now)
 
     # How runs begin and end.
@@ -260,10 +275,7 @@ class Slots:
         token = run.assignment.token
         if (checkpoint := run.unsaved()) is not None and not isinstance(outcome, Success):
             self._reporter.save(token, checkpoint)
-        if outcome is None:
-            self._reporter.abandon(token)
-        else:
-            self._reporter.add(token, outcome)
+        self._reporter.add(token, outcome)
 
     def _look_around(self, now: float | None = None) -> None:
         """After something ended: use the free slots, and tell whoever waits for silence."""

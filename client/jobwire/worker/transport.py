@@ -41,7 +41,7 @@ class Hello(NamedTuple):
     types: tuple[str, ...]
     """Job types it has handlers for; it gets no other."""
     max_in_flight: int
-    """Credit window: most assignments at once, absolute."""
+    """Credit window to begin with: most assignments at once. `resize` tells the one that counts."""
     queues: tuple[Subscription, ...] = (Subscription(ANY_QUEUE),)
     max_in_flight_bytes: int = 0
     """Most payload bytes at once, 0 = no bound."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
@@ -116,21 +115,26 @@ def hello_message(hello: Hello, *, window: int, held: Sequence[Token], user_agen
 def fill_outcome(message: pb.Outcome, outcome: Outcome | None) -> None:
     """Write how an attempt ended; None = its process died."""
     match outcome:
-        case Success(result, follow_ups):
-            message.success.SetInParent()
-            if result is not None:
-                message.success.result.CopyFrom(payload_message(result))
-            message.success.follow_ups.extend(follow_ups)
+        case Success():
+            _fill_success(message.success, outcome)
         case Failure():
             message.failure.CopyFrom(_failure(outcome))
         case Release(delay, reason):
             message.release.CopyFrom(pb.Release(reason=reason, delay=duration(delay) if delay else None))
-        case Stopped(reason, result):
-            message.stopped.CopyFrom(
-                pb.Stopped(reason=reason, result=None if result is None else payload_message(result))
-            )
+        case Stopped():
+            message.stopped.reason = outcome.reason
+            if outcome.result is not None:
+                fill_payload(message.stopped.result, outcome.result)
         case None:
             message.abandoned.reason = "the process of the handler died"
+
+
+def _fill_success(message: pb.Success, success: Success) -> None:
+    message.SetInParent()
+    if success.result is not None:
+        fill_payload(message.result, success.result)
+    if success.follow_ups:
+        message.follow_ups.extend(success.follow_ups)
 
 
 def _failure(failure: Failure) -> pb.Failure:
@@ -153,17 +157,20 @@ def update_message(update: LeaseUpdate) -> pb.LeaseUpdate:
     if text is not None:
         message.progress_message = text
     if checkpoint is not None:
-        message.checkpoint.CopyFrom(payload_message(checkpoint))
+        fill_payload(message.checkpoint, checkpoint)
     return message
 
 
-def payload_message(payload: Payload) -> job_pb2.Payload:
+def fill_payload(message: job_pb2.Payload, payload: Payload) -> None:
     """Write a payload, in the arm it came in. Text that is not UTF-8 after all is sent as bytes."""
-    data, content_type, content_encoding, is_text = payload
-    if is_text:
-        with contextlib.suppress(UnicodeDecodeError):
-            return job_pb2.Payload(text=data.decode(), content_type=content_type, content_encoding=content_encoding)
-    return job_pb2.Payload(data=data, content_type=content_type, content_encoding=content_encoding)
+    data, message.content_type, message.content_encoding, is_text = payload
+    try:
+        if is_text:
+            message.text = data  # type: ignore[assignment]  # protobuf takes bytes, too, and checks them
+            return
+    except ValueError:
+        pass
+    message.data = data
 
 
 def duration(seconds: float) -> Duration:

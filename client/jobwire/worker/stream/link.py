@@ -100,7 +100,7 @@ class Link:
         try:
             self._end(await self._read())
         finally:
-            self.cut("the stream was given up")
+            self.cut("The stream was given up.")
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
@@ -125,7 +125,7 @@ class Link:
             self._wake.set()
             try:
                 if not await within(self._clock, self._answer_seconds, batch.complete):
-                    raise ConnectionError(f"the server did not answer within {self._answer_seconds:g} s")
+                    raise ConnectionError(f"The server did not answer within {self._answer_seconds:g} s.")
                 return batch.answers()
             finally:
                 self._unanswered.clear()
@@ -176,7 +176,7 @@ class Link:
             return  # the stream is over, and the reader knows why
         except Exception as error:  # noqa: BLE001 (without its writer a stream is of no use)
             _log.exception("Writing to the Work stream failed.")
-            self.cut(f"a frame could not be written: {error!r}")
+            self.cut(f"A frame could not be written: {error!r}.")
 
     def _refuse(self, token: Token, text: str) -> None:
         """Answer an outcome in the server's place."""

@@ -90,8 +90,10 @@ class Outbox:
         while waiting and free:
             token, outcome = waiting[0]
             message = outcomes.add()
-            objection = self._objection(message, token, outcome)
+            objection = _written(message, token, outcome)
             size = message.ByteSize()
+            if size > self.max_item_bytes:
+                objection = f"The outcome has {size} bytes; the most is {self.max_item_bytes}."
             if not objection and (size <= room or is_empty):
                 waiting.popleft()
                 room -= size
@@ -104,13 +106,12 @@ class Outbox:
             waiting.popleft()
             self._on_unfit(token, objection)
 
-    def _objection(self, message: pb.Outcome, token: Token, outcome: Outcome | None) -> str:
-        """Fill the message. Returns why it can never be sent, or ""."""
-        try:
-            message.lease_token = token  # type: ignore[assignment]  # ours are bytes; others are refused below
-            fill_outcome(message, outcome)
-        except (TypeError, ValueError) as error:
-            return f"The outcome cannot be written: {error}."
-        if (size := message.ByteSize()) > self.max_item_bytes:
-            return f"The outcome has {size} bytes; the most is {self.max_item_bytes}."
-        return ""
+
+def _written(message: pb.Outcome, token: Token, outcome: Outcome | None) -> str:
+    """Fill the message. Returns why it can never be sent, or ""."""
+    try:
+        message.lease_token = token  # type: ignore[assignment]  # ours are bytes; others are refused here
+        fill_outcome(message, outcome)
+    except (TypeError, ValueError) as error:
+        return f"The outcome cannot be written: {error}."
+    return ""

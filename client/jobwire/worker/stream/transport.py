@@ -78,7 +78,7 @@ class StreamTransport:
         self._channel: grpc.aio.Channel | None = None
         self._window = 0
         self._link: Link | None = None
-        self._why_none = "the worker has no stream to its server yet"
+        self._why_none = "The worker has no stream to its server yet."
         self._first_welcome: asyncio.Future[Welcome] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._streams: set[asyncio.Task[None]] = set()
@@ -113,7 +113,7 @@ class StreamTransport:
         """See `Transport`."""
         acks = await self._linked().report([(token, None) for token in tokens])
         if any(ack.code is AckCode.RETRY for ack in acks):
-            raise ConnectionError("the server could not end the leases now")
+            raise ConnectionError("The server could not end the leases now.")
 
     async def update(self, updates: Sequence[LeaseUpdate]) -> Sequence[LeaseState]:
         """See `Transport`."""

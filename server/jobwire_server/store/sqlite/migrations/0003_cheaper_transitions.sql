@@ -76,7 +76,7 @@ ALTER TABLE job_rebuilt RENAME TO job;
 CREATE INDEX job_claim ON job (queue, type, priority DESC, due_us, key) WHERE state = 2;
 CREATE INDEX job_due ON job (due_us) WHERE state IN (1, 4);
 CREATE INDEX job_lease ON job (instance_id, transport, lease_expire_us) WHERE state = 3;
-CREATE INDEX job_expire ON job (expire_us) WHERE expire_us IS NOT NULL AND state IN (1, 2, 4, 9);
+CREATE INDEX job_expire ON job (expire_us) WHERE expire_us IS NOT NULL AND (state BETWEEN 1 AND 2 OR state = 4 OR state = 9);
 CREATE INDEX job_purge ON job (purge_us) WHERE purge_us IS NOT NULL;
 CREATE INDEX job_state ON job (tenant, state, key);
 CREATE INDEX job_queue ON job (tenant, queue, key);

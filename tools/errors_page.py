@@ -53,7 +53,17 @@ _FAILURES: Final[Mapping[str, tuple[str, str]]] = {
     "UNKNOWN_TYPE": ("The worker was given a job of a type that it has no handler for.", "as the policy says"),
     "CHILD_NOT_STARTED": ("The child process for the handler could not be started.", "as the policy says"),
     "CHILD_UNUSABLE": ("The child process for the handler could not be talked to.", "as the policy says"),
-    "Retry": ("The handler raised `Retry`; the message is its reason.", "as the handler says"),
+    "PROGRAM_NOT_STARTED": (
+        "The program for the job could not be started; the message says why.",
+        "as the policy says",
+    ),
+    "Retry": (
+        "The handler raised `Retry`, or the program exited with 75; the message is its reason.",
+        "as the handler says",
+    ),
+    "Fail": ("The handler raised `Fail`, or the program exited with 65; the message is its reason.", "no"),
+    "EXIT_1": ("The program exited with 1; so for every other exit code that has no meaning.", "as the policy says"),
+    "SIGSEGV": ("The program was killed by this signal; so for every other one.", "as the policy says"),
 }
 
 _ADVICE: Final[Mapping[str, str]] = {
@@ -61,6 +71,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "PAYLOAD_TOO_LARGE": "Keep the data elsewhere and pass a reference to it.",
     "BATCH_TOO_LARGE": "Split the batch; the limit is in `ServerInfo.max_batch_size`.",
     "REQUEST_ID_REUSED": "Use a new `request_id` for a new request; the one that was used stands for other content.",
+    "LEASE_TOKEN_MALFORMED": "Send the `lease_token` of the assignment, byte for byte.",
+    "PROTOCOL_VIOLATION": "Mend the worker: the message names what was sent and what the protocol allows.",
     "PAGE_TOKEN_INVALID": "Start the list again without a token.",
     "PAGE_TOKEN_MISMATCH": "Start the list again, or repeat the filter and view of the call that made the token.",
     "JOB_NOT_FOUND": "Check the id; a job is removed when its retention is over.",
@@ -80,7 +92,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "DEADLINE_TOO_SHORT": "Give the call more time; nothing was done.",
     "NOT_READY": "Wait and repeat: the server is starting.",
     "DRAINING": "Connect again; a watch goes on from its last cursor.",
-    "STREAM_AGE": "Open the watch again at once with the last cursor.",
+    "STREAM_AGE": "Open the stream again at once: a watch with its last cursor, a worker with the leases it holds.",
+    "WORKER_SILENT": "Open the stream again at once, with the leases that the worker holds.",
     "STORE_UNAVAILABLE": "Wait and repeat with the same `request_id`; it may have been done.",
     "INTERNAL": "Report it with the `error_id` of the metadata; the server's log has the rest.",
 }

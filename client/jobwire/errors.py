@@ -201,6 +201,19 @@ class RequestIdReused(InvalidRequest):
     advice = "use another key"
 
 
+class LeaseTokenMalformed(InvalidRequest):
+    """The lease token was not made by this server's store."""
+
+    reason = "LEASE_TOKEN_MALFORMED"
+
+
+class ProtocolViolation(InvalidRequest):
+    """A worker sent a frame that the protocol does not allow at that point."""
+
+    reason = "PROTOCOL_VIOLATION"
+    advice = "mend the worker: jobwire conformance tells what it does wrong"
+
+
 class JobNotFound(NotFound):
     """There is no such job (any more)."""
 
@@ -316,6 +329,12 @@ class StreamAge(Unavailable):
     """The stream reached its age limit."""
 
     reason = "STREAM_AGE"
+
+
+class WorkerSilent(Unavailable):
+    """The server heard nothing of a connected worker for too long."""
+
+    reason = "WORKER_SILENT"
 
 
 class StoreUnavailable(Unavailable):

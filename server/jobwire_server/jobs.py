@@ -95,11 +95,12 @@ class Jobs:
             self._tell(job.request_id, receipt)
         return answer, receipt
 
-    def checked(self, draft: Draft) -> NewJob:
-        """Return the job if it is acceptable, raise what is wrong with it otherwise; nothing is stored."""
+    def checked(self, draft: Draft, path: str = "") -> NewJob:
+        """Return the job if it is acceptable, raise what is wrong with it otherwise; nothing is stored. `path`: where
+        its request stands."""
         if isinstance(draft, FieldInvalid):
             raise draft
-        refusal = refuse_new_job(draft, "", self.limits)
+        refusal = refuse_new_job(draft, path, self.limits)
         if refusal is not None:
             raise refusal
         return draft

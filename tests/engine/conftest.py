@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from jobwire_server.dispatch.dispatcher import Dispatcher
-from jobwire_server.dispatch.session import Run, WorkerSession
+from jobwire_server.dispatch.interest import interest_in
+from jobwire_server.dispatch.session import Run, Subscriber, WorkerSession
 from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.job import Content, Job, NewJob, State
 from jobwire_server.domain.outcome import Outcome, Succeeded
@@ -131,7 +132,9 @@ class Engine:
 
     def worker(self, *types: str, window: int = 10, name: str = "w1") -> Worker:
         worker = Worker()
-        worker.session = self.dispatcher.attach(Owner(name, "this", Transport.DIRECT), types or ("echo",), worker)
+        worker.session = self.dispatcher.attach(
+            Subscriber(Owner(name, "this", Transport.DIRECT), interest_in(*types or ("echo",))), worker
+        )
         worker.session.resize(window)
         return worker
 

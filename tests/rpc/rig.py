@@ -18,14 +18,16 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
-from jobwire.v1 import admin_service_pb2_grpc, job_service_pb2_grpc
+from jobwire.v1 import admin_service_pb2_grpc, job_service_pb2_grpc, worker_service_pb2_grpc
 from jobwire.v1 import job_pb2 as jpb
 from jobwire.v1 import job_service_pb2 as pb
+from jobwire_server.dispatch.engine import Engine
+from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.limits import DEFAULT_LIMITS, Limits
 from jobwire_server.jobs import Jobs
 from jobwire_server.kernel.clock import Clock, SystemClock
 from jobwire_server.kernel.telemetry import SilentLog
-from jobwire_server.rpc.server import RpcServer, RpcSettings, ServerFacts
+from jobwire_server.rpc.server import RpcServer, RpcSettings, Served, ServerFacts, system_chance
 from jobwire_server.rpc.status import DETAILS_KEY
 from jobwire_server.store.base import Store
 from jobwire_server.watch.hub import WatchHub
@@ -162,10 +164,18 @@ class RpcRig:
             new_id=lambda: str(uuid_utils.uuid7()),
             limits=self._limits,
         )
-        self.server = RpcServer(
-            jobs=self.jobs,
-            hub=self.hub,
+        self.engine = Engine(
             store=self.store,
+            clock=self.clock,
+            chance=system_chance,
+            instance_id="this",
+            log=self.log,
+            on_progress=self.hub.progress,
+            settings=DispatchSettings(),
+        )
+        self._working = asyncio.create_task(self.engine.run())
+        self.server = RpcServer(
+            served=Served(self.jobs, self.hub, self.store, self.engine),
             facts=ServerFacts(version="1.2.3", start_time_us=self.stores.clock.wall_us()),
             settings=replace(self._settings, listen=(self.address, *self._extra_addresses())),
             clock=self.clock,
@@ -173,9 +183,11 @@ class RpcRig:
         )
         self.addresses = await self.server.start()
         if self._serving:
+            self.engine.dispatcher.grant()
             self.server.set_serving(True)
         self.channel = self.connect()
         self.api = job_service_pb2_grpc.JobServiceStub(self.channel)
+        self.work = worker_service_pb2_grpc.WorkerServiceStub(self.channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self.channel)
         return self
 
@@ -187,6 +199,8 @@ class RpcRig:
     ) -> None:
         await self.channel.close()
         await self.server.stop(5)
+        self._working.cancel()
+        await asyncio.wait((self._working,))
         await self.hub.stop()
         await self.stores.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -161,18 +161,20 @@ class Assignment(_message.Message):
     def __init__(self, lease_token: _Optional[bytes] = ..., job_id: _Optional[str] = ..., type: _Optional[str] = ..., queue: _Optional[str] = ..., attempt: _Optional[int] = ..., max_attempts: _Optional[int] = ..., payload: _Optional[_Union[_job_pb2.Payload, _Mapping]] = ..., headers: _Optional[_Mapping[str, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., lease_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., lease_remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., attempt_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checkpoint: _Optional[_Union[_job_pb2.Payload, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fence: _Optional[int] = ..., lost_leases: _Optional[int] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("lease_token", "success", "failure", "release", "stopped")
+    __slots__ = ("lease_token", "success", "failure", "release", "stopped", "abandoned")
     LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     STOPPED_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_FIELD_NUMBER: _ClassVar[int]
     lease_token: bytes
     success: Success
     failure: Failure
     release: Release
     stopped: Stopped
-    def __init__(self, lease_token: _Optional[bytes] = ..., success: _Optional[_Union[Success, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., stopped: _Optional[_Union[Stopped, _Mapping]] = ...) -> None: ...
+    abandoned: Abandoned
+    def __init__(self, lease_token: _Optional[bytes] = ..., success: _Optional[_Union[Success, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., stopped: _Optional[_Union[Stopped, _Mapping]] = ..., abandoned: _Optional[_Union[Abandoned, _Mapping]] = ...) -> None: ...
 
 class Success(_message.Message):
     __slots__ = ("result", "follow_ups")
@@ -205,6 +207,12 @@ class Stopped(_message.Message):
     result: _job_pb2.Payload
     reason: str
     def __init__(self, result: _Optional[_Union[_job_pb2.Payload, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Abandoned(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class OutcomeAck(_message.Message):
     __slots__ = ("lease_token", "code", "state", "message")

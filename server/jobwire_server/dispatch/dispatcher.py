@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from jobwire_server.dispatch.cancels import CancelDesk
+from jobwire_server.dispatch.interest import Interests
 from jobwire_server.dispatch.lanes import DirtyLanes
-from jobwire_server.dispatch.session import Holder, Run, WorkerSession
+from jobwire_server.dispatch.session import Ask, Beat, Holder, Run, Subscriber, WorkerSession
 from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.errors import JobwireError
 from jobwire_server.domain.outcome import Released
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Backoff, Chance, Rhythm, every
 from jobwire_server.kernel.telemetry import Log, LogEvent
-from jobwire_server.store.base import CommitNotice, Lane, Lease, LeaseRequest, Owner, Report, Store
+from jobwire_server.store.base import (
+    CommitNotice,
+    Lane,
+    Lease,
+    LeaseState,
+    LeaseUpdate,
+    Report,
+    ReportAnswer,
+    Store,
+)
 from jobwire_server.watch.hub import ProgressNote
-
-
-class _Request(NamedTuple):
-    """One lease request on its way."""
-
-    session: WorkerSession
-    lanes: Mapping[Lane, int]
-    limit: int
 
 
 class Dispatcher:
@@ -51,9 +53,11 @@ class Dispatcher:
         self._clock = clock
         self._chance = chance
         self._log = log
-        self.progress = on_progress
-        self._sessions: list[WorkerSession] = []
-        self._types: frozenset[str] = frozenset()
+        self._on_progress = on_progress
+        self._sessions: dict[WorkerSession, None] = {}
+        self._takers: dict[WorkerSession, None] = {}
+        """Sessions with a window; the order is that of service."""
+        self._interests = Interests(settings.lanes)
         self._lanes = DirtyLanes(settings.lanes)
         self._desk = CancelDesk(store=store, clock=clock, log=log, settings=settings)
         self._wake = asyncio.Event()
@@ -64,6 +68,7 @@ class Dispatcher:
         self._never = asyncio.Event()
         self._asking = 0
         self._early: set[Run] = set()
+        self._lookups: list[tuple[WorkerSession, asyncio.Future[None]]] = []
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -91,14 +96,14 @@ class Dispatcher:
         self._granting = False
         async with self._leasing:
             pass
-        for session in self._sessions:
+        for session in list(self._sessions):
             session.drain(reason)
 
-    def attach(self, owner: Owner, types: Iterable[str], holder: Holder) -> WorkerSession:
-        """Take on a worker. It gets jobs of these types from its first `resize` above 0 on, until it is closed."""
+    def attach(self, subscriber: Subscriber, holder: Holder) -> WorkerSession:
+        """Take on a worker. It gets jobs that it wants from its first `resize` above 0 on, until it is closed."""
+        owner, interest = subscriber.owner, subscriber.interest
         session = WorkerSession(
-            owner,
-            types,
+            subscriber,
             holder,
             store=self._store,
             clock=self._clock,
@@ -106,21 +111,83 @@ class Dispatcher:
             settings=self.settings,
             events=self,
         )
-        self._sessions.append(session)
-        self._serve()
-        self._rescan = True
-        self._log.info(LogEvent.WORKER_ATTACHED, worker_id=owner.worker_id, types=len(session.types))
+        self._sessions[session] = None
+        if self._interests.add(interest):
+            self._rescan = True
+        self._log.info(
+            LogEvent.WORKER_ATTACHED,
+            worker_id=owner.worker_id,
+            transport=owner.transport.name.lower(),
+            types=None if interest.types is None else len(interest.types),
+        )
         return session
 
-    @property
-    def types(self) -> frozenset[str]:
-        """Job types that some attached worker serves."""
-        return self._types
+    async def lease_now(self, session: WorkerSession) -> None:
+        """Give this worker what there is for it now; when this returns without an assignment, there was nothing.
+
+        Raises what the store raises. A caller that is cancelled loses no job: the leases are taken by the dispatcher's
+        own task, and come to `session.take`, whoever waits.
+        """
+        looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lookups.append((session, looked))
+        self._wake.set()
+        await looked
+
+    async def report(self, reports: Sequence[Report]) -> Sequence[ReportAnswer]:
+        """Record how runs ended, whoever holds them: for reports that come past the session that got the jobs."""
+        answers = await self._store.report(reports)
+        for session in self._holding((report.key, report.fence) for report in reports):
+            session.settle_reports(reports, answers)
+        return answers
+
+    async def extend(
+        self, beats: Sequence[Beat], lease_us: int, session: WorkerSession | None = None
+    ) -> Sequence[LeaseState]:
+        """Keep leases alive, whoever holds them (`session`: most likely); pass progress on to watchers, and what the
+        store said to the sessions that hold them."""
+        asked_at = self._clock.monotonic()
+        states = await self._store.extend(
+            [LeaseUpdate(*beat.run, lease_us, beat.percent, beat.message, beat.checkpoint) for beat in beats]
+        )
+        if session is not None and all(beat.run in session.runs for beat in beats):
+            holding = [session]
+        else:
+            holding = self._holding(beat.run for beat in beats)
+        for holder in holding:
+            holder.heard(beats, states, asked_at)
+        for beat, state in zip(beats, states, strict=True):
+            if state.name is not None:
+                name = state.name
+                self._on_progress(
+                    ProgressNote(
+                        tenant=name.tenant,
+                        key=beat.run[0],
+                        job_id=name.job_id,
+                        queue=name.queue,
+                        type=name.type,
+                        attempt=name.attempt,
+                        percent=beat.percent,
+                        message=beat.message or "",
+                    )
+                )
+        return states
+
+    def _holding(self, runs: Iterable[Run]) -> list[WorkerSession]:
+        sought = list(runs)
+        return [session for session in self._sessions if any(run in session.runs for run in sought)]
 
     # --- what sessions and the store tell ---------------------------------------------------------------------------
 
     def room_made(self) -> None:
         """See `SessionEvents`."""
+        self._wake.set()
+
+    def resized(self, session: WorkerSession, window: int) -> None:
+        """See `SessionEvents`."""
+        if window:
+            self._takers.setdefault(session)
+        else:
+            self._takers.pop(session, None)
         self._wake.set()
 
     def cancel_seen(self, session: WorkerSession, runs: Sequence[Run]) -> None:
@@ -129,18 +196,16 @@ class Dispatcher:
 
     def closed(self, session: WorkerSession) -> None:
         """See `SessionEvents`."""
-        self._sessions.remove(session)
-        self._serve()
-        self._lanes.keep(self._types)
+        self._sessions.pop(session, None)
+        self._takers.pop(session, None)
+        if self._interests.remove(session.interest):
+            self._lanes.keep(self._interests.want)
         self._log.info(LogEvent.WORKER_DETACHED, worker_id=session.owner.worker_id, held=len(session.runs))
-
-    def _serve(self) -> None:
-        self._types = frozenset[str]().union(*(session.types for session in self._sessions))
 
     def _committed(self, notice: CommitNotice) -> None:
         if notice.pending:
             # Lanes that nobody serves are not even remembered: a backlog of theirs stands in nobody's way.
-            served = [lane for lane in notice.pending if lane.type in self._types]
+            served = [lane for lane in notice.pending if self._interests.want(lane)]
             if served:
                 self._lanes.mark(served)
                 self._wake.set()
@@ -148,7 +213,7 @@ class Dispatcher:
             if self._asking and len(self._early) < self.settings.batch_jobs:
                 # They may be among the leases on their way to us. Beyond the bound, the next heartbeat finds them.
                 self._early.update(notice.cancelled)
-            for session in self._sessions:
+            for session in self._holding(notice.cancelled):
                 self._suspect(session, notice.cancelled)
 
     def _suspect(self, session: WorkerSession, runs: Iterable[Run]) -> None:
@@ -159,12 +224,12 @@ class Dispatcher:
     async def _floor(self) -> None:
         """Look again, in case a hint was lost: the store is the truth."""
         now = self._clock.monotonic()
-        for session in self._sessions:
+        for session in list(self._sessions):
             overdue = session.overdue(now)
             if overdue:
                 self._log.warning(LogEvent.LEASES_DROPPED, runs=len(overdue), worker_id=session.owner.worker_id)
                 session.lose(overdue)
-        if any(session.room > 0 for session in self._sessions):
+        if any(session.room > 0 for session in self._takers):
             self._rescan = True
             self._wake.set()
 
@@ -192,71 +257,85 @@ class Dispatcher:
 
     async def _lease_round(self) -> bool:
         """Lease for the workers whose turn it is. False when there is nothing to do until something happens."""
+        lookups, self._lookups = self._lookups, []
+        try:
+            more = await self._lease_for([session for session, _ in lookups])
+        except* JobwireError as errors:
+            for _, looked in lookups:
+                if not looked.done():
+                    looked.set_exception(errors.exceptions[0])
+            raise
+        for _, looked in lookups:
+            if not looked.done():
+                looked.set_result(None)
+        return more or bool(self._lookups)
+
+    async def _lease_for(self, first: Sequence[WorkerSession]) -> bool:
         async with self._leasing:
             if not self._granting:
                 return False
             if self._rescan or (self._lanes.overflowed and not len(self._lanes)):
                 await self._find_lanes()
-            requests = self._plan()
-            match requests:
+            asks = self._plan(first)
+            match asks:
                 case []:
                     return False
-                case [request]:
-                    full = await self._lease(request)
+                case [(session, ask)]:
+                    full = await self._lease(session, ask)
                 case _:
                     async with asyncio.TaskGroup() as tasks:
-                        asked = [tasks.create_task(self._lease(each), name="lease") for each in requests]
+                        asked = [tasks.create_task(self._lease(*each), name="lease") for each in asks]
                     full = all(task.result() for task in asked)
             # A single new job wakes a single worker; a backlog soon feeds all of them in one commit.
-            self._breadth = min(self._breadth * 2, len(self._sessions)) if full else 1
+            self._breadth = min(self._breadth * 2, len(self._takers) or 1) if full else 1
             return True
 
     async def _find_lanes(self) -> None:
         self._rescan = self._lanes.overflowed = False
+        if not self._interests:
+            return
+        types, queues = self._interests.types, self._interests.queues
         try:
-            self._lanes.mark(await self._store.pending_lanes(sorted(self._types)) if self._types else ())
+            lanes = await self._store.pending_lanes(
+                None if types is None else sorted(types), None if queues is None else sorted(queues)
+            )
         except BaseException:
             self._rescan = True
             raise
+        self._lanes.mark(filter(self._interests.want, lanes))
 
-    def _plan(self) -> list[_Request]:
-        requests: list[_Request] = []
-        for session in list(self._sessions):
-            limit = min(session.room, self.settings.batch_jobs)
-            if limit <= 0:
+    def _plan(self, first: Sequence[WorkerSession]) -> list[tuple[WorkerSession, Ask]]:
+        """Whom to lease for: those who wait for an answer, and as many others as the breadth says."""
+        asks = [(session, ask) for session in first if (ask := session.ask(self._lanes)) is not None]
+        most = len(asks) + self._breadth
+        for session in list(self._takers):
+            if session in first or session.room <= 0 or not len(self._lanes):
                 continue
-            lanes = self._lanes.pick(session.types, self.settings.lanes_per_request)
-            if not lanes:
+            ask = session.ask(self._lanes)
+            if ask is None:
                 continue
-            self._sessions.remove(session)
-            self._sessions.append(session)  # the next round starts with another
-            requests.append(_Request(session, lanes, limit))
-            if len(requests) >= self._breadth:
+            self._takers.pop(session)
+            self._takers[session] = None  # the next round starts with another
+            asks.append((session, ask))
+            if len(asks) >= most:
                 break
-        return requests
+        return asks
 
-    async def _lease(self, request: _Request) -> bool:
+    async def _lease(self, session: WorkerSession, ask: Ask) -> bool:
         """Lease for one worker. True when it got all that it asked for."""
-        session = request.session
+        request = ask.request
         asked_at = self._clock.monotonic()
         session.reserve(request.limit)
         self._asking += 1
         try:
-            leases = await self._store.lease(
-                LeaseRequest(
-                    session.owner,
-                    tuple(request.lanes),
-                    request.limit,
-                    self.settings.lease_us,
-                    self.settings.batch_bytes,
-                )
-            )
+            leases = await self._store.lease(request)
         finally:
             session.reserve(-request.limit)
             self._asking -= 1
         full = len(leases) >= request.limit
-        if not full and not self._cut_by_bytes(leases):
-            self._lanes.clean(request.lanes)
+        session.served(ask, leases)
+        if not full and not self._cut_by_bytes(leases, request.max_bytes):
+            self._lanes.clean(_exhausted(ask, leases))
         surplus = session.take(leases, asked_at) if self._granting else leases
         if self._early:
             self._suspect(session, self._early)
@@ -266,10 +345,10 @@ class Dispatcher:
             await self._give_back(surplus)
         return full
 
-    def _cut_by_bytes(self, leases: Sequence[Lease]) -> bool:
+    def _cut_by_bytes(self, leases: Sequence[Lease], max_bytes: int) -> bool:
         """Whether the answer may be short because payloads are big, and not because the lanes are empty."""
         total = sum(len(lease.payload.data) for lease in leases if lease.payload is not None)
-        return bool(leases) and total + self.settings.payload_bytes > self.settings.batch_bytes
+        return bool(leases) and total + self.settings.payload_bytes > max_bytes
 
     async def _give_back(self, leases: Sequence[Lease]) -> None:
         """Release what was leased for a window that shrank meanwhile; it costs no attempt."""
@@ -278,3 +357,16 @@ class Dispatcher:
         except JobwireError as error:
             # Nobody runs them, so their leases end by time, as lost ones do.
             self._log.warning(LogEvent.RETURN_FAILED, jobs=len(leases), error=str(error))
+
+
+def _exhausted(ask: Ask, leases: Sequence[Lease]) -> dict[Lane, int]:
+    """The lanes of a short answer that hold no more: not those whose queue was cut at its own bound."""
+    bounds = {share.queue: share.limit for share in ask.shares if share.limit is not None}
+    if not bounds:
+        return dict(ask.lanes)
+    counts = Counter(lease.queue for lease in leases)
+    return {
+        lane: stamp
+        for lane, stamp in ask.lanes.items()
+        if lane.queue not in bounds or counts[lane.queue] < bounds[lane.queue]
+    }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from jobwire_server.dispatch.interest import Interest
 from jobwire_server.store.base import Lane
 
 
@@ -37,20 +38,22 @@ class DirtyLanes:
                 self._count += 1
             of_type[lane] = self._stamp
 
-    def pick(self, types: Collection[str], limit: int) -> dict[Lane, int]:
-        """Return up to `limit` lanes of these types with their stamps, for `clean`. Lanes left out come first next."""
+    def pick(self, interest: Interest, limit: int, *, full: Iterable[str] = ()) -> dict[Lane, int]:
+        """Return up to `limit` lanes that are wanted, but of no queue that is `full`, with their stamps, for `clean`.
+        Lanes left out come first next."""
         picked: dict[Lane, int] = {}
-        for type_ in types:
+        shut = frozenset(full)
+        for type_ in self._by_type if interest.types is None else interest.types:
             of_type = self._by_type.get(type_)
             if not of_type:
                 continue
+            fitting = [lane for lane in of_type if interest.terms_of(lane.queue) is not None and lane.queue not in shut]
             room = limit - len(picked)
-            if len(of_type) <= room:
-                picked.update(of_type)
-                continue
-            for lane in list(of_type)[:room]:
-                # To the end, so that a request with room for some of the lanes goes round all of them in turn.
-                picked[lane] = of_type[lane] = of_type.pop(lane)
+            for lane in fitting[:room]:
+                picked[lane] = of_type[lane]
+                if len(fitting) > room:
+                    # To the end, so that a request with room for some of the lanes goes round all of them in turn.
+                    of_type[lane] = of_type.pop(lane)
         return picked
 
     def clean(self, asked: Mapping[Lane, int]) -> None:
@@ -61,7 +64,10 @@ class DirtyLanes:
                 del of_type[lane]
                 self._count -= 1
 
-    def keep(self, types: Collection[str]) -> None:
-        """Forget the lanes of all other types: nobody serves them now."""
-        for type_ in [each for each in self._by_type if each not in types]:
-            self._count -= len(self._by_type.pop(type_))
+    def keep(self, wanted: Callable[[Lane], bool]) -> None:
+        """Forget all lanes that are not wanted: nobody serves them now."""
+        for type_, lanes in list(self._by_type.items()):
+            self._by_type[type_] = {lane: stamp for lane, stamp in lanes.items() if wanted(lane)}
+            if not self._by_type[type_]:
+                del self._by_type[type_]
+        self._count = sum(map(len, self._by_type.values()))

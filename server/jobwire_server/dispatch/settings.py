@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from jobwire_server.domain.job import SECOND_US
+
+HEARTBEATS_PER_LEASE: Final = 3
+"""How often a worker has to speak of each lease that it holds, in the life of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +31,3 @@ class DispatchSettings:
     lanes: int = 10_000
     """Most lanes that are remembered as dirty; the others are found again by asking the store."""
     lanes_per_request: int = 500
-
-    @property
-    def heartbeat_seconds(self) -> float:
-        """How often a worker has to speak of each lease it holds: three times in the life of one."""
-        return self.lease_us / SECOND_US / 3

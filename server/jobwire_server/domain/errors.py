@@ -3,13 +3,13 @@
     JobwireError
     ├── Refused                      a definite answer: nothing was changed
     │   ├── FieldInvalid · PayloadTooLarge · BatchTooLarge · RequestIdReused
-    │   ├── PageTokenInvalid · PageTokenMismatch
+    │   ├── PageTokenInvalid · PageTokenMismatch · LeaseTokenMalformed · ProtocolViolation
     │   ├── JobNotFound · JobIdTaken
     │   ├── JobTerminal · JobNotTerminal · JobSucceeded · LeaseLostError
     │   ├── RevisionCompacted · RevisionInFuture · StoreEpochChanged
     │   └── QueueFull · StoreFull · TooManyStreams · TooManyRequests · SlowConsumer · DeadlineTooShort
     └── Unavailable                  try again; what was asked may or may not have happened
-        └── NotReady · Draining · StreamAge · StoreUnavailable
+        └── NotReady · Draining · StreamAge · WorkerSilent · StoreUnavailable
 
 `reason` is the only error code of the service:
 it travels as `google.rpc.ErrorInfo.reason`, and the CLI shows it.
@@ -87,6 +87,18 @@ class PageTokenMismatch(Refused):
     """The page token belongs to a call with other conditions."""
 
     reason = "PAGE_TOKEN_MISMATCH"
+
+
+class LeaseTokenMalformed(Refused):
+    """The lease token was not made by this store, or was altered."""
+
+    reason = "LEASE_TOKEN_MALFORMED"
+
+
+class ProtocolViolation(Refused):
+    """A stream's frame is not what the protocol allows at that point."""
+
+    reason = "PROTOCOL_VIOLATION"
 
 
 class RequestIdReused(Refused):
@@ -201,6 +213,12 @@ class StreamAge(Unavailable):
     """The stream has reached its age limit."""
 
     reason = "STREAM_AGE"
+
+
+class WorkerSilent(Unavailable):
+    """Nothing was heard of a connected worker for three heartbeat intervals."""
+
+    reason = "WORKER_SILENT"
 
 
 class StoreUnavailable(Unavailable):

@@ -44,6 +44,25 @@ class Limits:
     page_size: int = 1000
     wait_us: int = 60 * SECOND_US
     """Longest long poll."""
+    worker_id_chars: int = 200
+    instance_id_chars: int = 64
+    user_agent_chars: int = 500
+    worker_queues: int = 100
+    worker_types: int = 1000
+    queue_weight: int = 1000
+    max_in_flight: int = 10_000
+    """Largest credit window of a worker, and most leases that it may say it holds."""
+    min_lease_us: int = SECOND_US
+    max_lease_us: int = 3600 * SECOND_US
+    """A worker's wish for a lease is held to this range."""
+    pull_jobs: int = 100
+    """Most jobs of one pull."""
+    report_outcomes: int = 1000
+    """Most outcomes, or lease updates, of one unary call."""
+    frame_items: int = 256
+    """Most outcomes and lease updates in one frame of a Work stream."""
+    frame_bytes: int = 1 << 20
+    """Aim for the size of a frame; one item may be larger."""
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -215,6 +215,13 @@ def _content_rules(limits: Limits) -> tuple[Rule[Content], ...]:
     )
 
 
+def check_content(content: Content, path: str, limits: Limits = DEFAULT_LIMITS) -> list[Violation]:
+    """Check media type and encoding of a result or a checkpoint; its size is `payload_too_large`'s affair."""
+    if _is_plain_content(content, limits):
+        return []
+    return collect(broken(_content_rules(limits), content, prefix_of(path)))
+
+
 def _retry_policy_rules(limits: Limits) -> tuple[Rule[RetryPolicy], ...]:
     types, type_chars = limits.non_retryable_error_types, limits.error_type_chars
     backoff_sentence = f"must be 0 to {limits.duration_us // DAY_US} days"

@@ -144,6 +144,14 @@ class Calls:
 
         return grpc.unary_stream_rpc_method_handler(handle)
 
+    def bidi(self, name: str, method: BidiMethod) -> Handler:
+        """Wrap a method that reads and writes streams."""
+
+        async def handle(requests: AsyncIterator[bytes], context: Context) -> None:
+            await self._run_stream(name, context, self._gate.stream(), lambda stream: method(requests, stream))
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
     def ungated_bidi(self, name: str, method: BidiMethod) -> Handler:
         """Wrap a method that reads and writes streams, also while the server starts and drains."""
 

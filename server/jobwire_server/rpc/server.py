@@ -7,28 +7,36 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 
-from jobwire.v1 import admin_service_pb2, job_service_pb2
-from jobwire_server.jobs import Jobs
+from jobwire.v1 import admin_service_pb2, job_service_pb2, worker_service_pb2
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.telemetry import Log, LogFormat, LogLevel, make_log
 from jobwire_server.rpc import admin_service, health, job_service, page_token, reflection
 from jobwire_server.rpc.calls import Calls, Handler
 from jobwire_server.rpc.gate import Gate, Phase, draining
+from jobwire_server.rpc.served import Served
 from jobwire_server.rpc.settings import RecoveryFacts, RpcSettings, ServerFacts, Tls, channel_options
 from jobwire_server.rpc.watch_service import WatchService
-from jobwire_server.store.base import Store
-from jobwire_server.watch.hub import WatchHub
+from jobwire_server.rpc.work import lease_token
+from jobwire_server.rpc.work import service as work
+from jobwire_server.rpc.work.desk import Desk
 
-__all__ = ["ListenFailed", "RecoveryFacts", "RpcServer", "RpcSettings", "ServerFacts", "Tls"]
+__all__ = ["ListenFailed", "RecoveryFacts", "RpcServer", "RpcSettings", "Served", "ServerFacts", "Tls"]
 
 _UNIX: Final = "unix:"
 _SWEEP_SECONDS: Final = 1.0
+
+
+class _Secrets(NamedTuple):
+    """Keys that the store keeps."""
+
+    page: bytes
+    lease: bytes
 
 
 class ListenFailed(Exception):
@@ -46,18 +54,15 @@ class RpcServer:
     def __init__(
         self,
         *,
-        jobs: Jobs,
-        hub: WatchHub,
-        store: Store,
+        served: Served,
         facts: ServerFacts,
         settings: RpcSettings,
         clock: Clock,
         chance: Callable[[], float] = system_chance,
         log: Log | None = None,
     ) -> None:
-        self._jobs = jobs
-        self._hub = hub
-        self._store = store
+        self._jobs, self._hub, self._store, self._engine = served
+        self._chance = chance
         self._facts = facts
         self._settings = settings
         self._clock = clock
@@ -69,7 +74,7 @@ class RpcServer:
             chance=chance,
             log=log or make_log(LogFormat.AUTO, LogLevel.WARNING),
         )
-        self._health = health.Health((job_service.SERVICE, admin_service.SERVICE))
+        self._health = health.Health((job_service.SERVICE, work.SERVICE, admin_service.SERVICE))
         self._server: grpc.aio.Server | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -79,9 +84,9 @@ class RpcServer:
 
         Raises `ListenFailed`.
         """
-        secret = await self._store.secret(page_token.PURPOSE)
+        secrets_ = _Secrets(await self._store.secret(page_token.PURPOSE), await self._store.secret(lease_token.PURPOSE))
         server = grpc.aio.server(options=channel_options(self._jobs.limits))
-        for service, handlers in self._services(secret).items():
+        for service, handlers in self._services(secrets_).items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         credentials = None if self._settings.tls is None else _credentials(self._settings.tls)
         # A port that is bound and not started swallows connections: nothing may come between these lines.
@@ -111,6 +116,8 @@ class RpcServer:
         if server is None:
             return
         await self.drain()
+        # The second time it is for good: a Work stream whose worker is busy would stay otherwise. Its leases stand.
+        self._gate.end_streams(draining())
         await server.stop(grace_seconds)
         if self._tasks is not None and self._sweeper is not None:
             self._sweeper.cancel()
@@ -121,19 +128,30 @@ class RpcServer:
             await self._clock.sleep(_SWEEP_SECONDS)
             self._gate.sweep()
 
-    def _services(self, page_secret: bytes) -> dict[str, dict[str, Handler]]:
-        calls, limits = self._calls, self._jobs.limits
+    def _services(self, secrets_: _Secrets) -> dict[str, dict[str, Handler]]:
+        calls, limits, page_secret = self._calls, self._jobs.limits, secrets_.page
         jobs = job_service.JobService(self._jobs, self._gate, clock=self._clock, page_secret=page_secret)
         streams = WatchService(self._hub, limits)
-        admin = admin_service.AdminService(self._store, self._facts, limits)
+        workers = work.WorkerService(
+            Desk(tokens=lease_token.LeaseTokens(secrets_.lease), jobs=self._jobs, clock=self._clock, limits=limits),
+            self._engine,
+            gate=self._gate,
+            clock=self._clock,
+            chance=self._chance,
+        )
+        admin = admin_service.AdminService(
+            self._store, self._facts, limits, roster=self._engine.roster, page_secret=page_secret
+        )
         services = {
             job_service.SERVICE: jobs.handlers(calls) | streams.handlers(calls),
+            work.SERVICE: workers.handlers(calls),
             admin_service.SERVICE: admin.handlers(calls),
             health.SERVICE: self._health.handlers(calls),
         }
         # The details of errors are described, too: tools then show them readable.
         files = (
             job_service_pb2.DESCRIPTOR,
+            worker_service_pb2.DESCRIPTOR,
             admin_service_pb2.DESCRIPTOR,
             health_pb2.DESCRIPTOR,
             error_details_pb2.DESCRIPTOR,

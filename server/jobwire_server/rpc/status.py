@@ -44,6 +44,8 @@ CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "PAGE_TOKEN_INVALID": Code.INVALID_ARGUMENT,
         "PAGE_TOKEN_MISMATCH": Code.INVALID_ARGUMENT,
         "REQUEST_ID_REUSED": Code.INVALID_ARGUMENT,
+        "LEASE_TOKEN_MALFORMED": Code.INVALID_ARGUMENT,
+        "PROTOCOL_VIOLATION": Code.INVALID_ARGUMENT,
         "JOB_NOT_FOUND": Code.NOT_FOUND,
         "JOB_ID_TAKEN": Code.ALREADY_EXISTS,
         "JOB_TERMINAL": Code.FAILED_PRECONDITION,
@@ -62,6 +64,7 @@ CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "NOT_READY": Code.UNAVAILABLE,
         "DRAINING": Code.UNAVAILABLE,
         "STREAM_AGE": Code.UNAVAILABLE,
+        "WORKER_SILENT": Code.UNAVAILABLE,
         "STORE_UNAVAILABLE": Code.UNAVAILABLE,
         INTERNAL: Code.INTERNAL,
     }
@@ -77,6 +80,7 @@ _RETRY_AFTER_US: Final[Mapping[str, int]] = MappingProxyType(
         "NOT_READY": 500_000,
         "DRAINING": 500_000,
         "STREAM_AGE": 0,
+        "WORKER_SILENT": 0,
         "STORE_UNAVAILABLE": 1_000_000,
     }
 )

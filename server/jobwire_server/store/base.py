@@ -197,12 +197,24 @@ class LeaseUpdate(NamedTuple):
     """Replaces the job's checkpoint; it goes to the next attempt, if there is one."""
 
 
+class RunName(NamedTuple):
+    """Whose attempt a lease is, for those who are told of its progress."""
+
+    tenant: str
+    job_id: str
+    queue: str
+    type: str
+    attempt: int
+
+
 class LeaseState(NamedTuple):
     """A lease as the store sees it."""
 
     valid: bool
     cancel_requested: bool
     remaining_us: int
+    name: RunName | None = None
+    """Set where the update carried progress and the lease is valid."""
 
 
 class Reattached(NamedTuple):
@@ -401,7 +413,8 @@ class Store(Protocol):
 
     async def extend(self, updates: Sequence[LeaseUpdate]) -> list[LeaseState]:
         """Extend leases, record progress and checkpoints, each on its own, fenced as `report`. Writes no event. A lease
-        is never extended beyond the attempt's timeout (and a grace in which its outcome may be reported). A checkpoint
+        is never extended beyond the attempt's timeout (and a grace in which its outcome may be reported), nor, once its
+        cancel was asked for, beyond the grace that a handler has for that. A checkpoint
         outlives lost leases, failures, releases and a RetryJob; it goes with the success, or with the job."""
 
     async def reattach(self, owner: Owner, held: Sequence[tuple[int, int]]) -> Reattached:

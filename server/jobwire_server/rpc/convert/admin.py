@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from jobwire.v1.admin_service_pb2 import GetServerInfoResponse, RecoveryReport
+from collections.abc import Iterable
+
+from jobwire.v1.admin_service_pb2 import GetServerInfoResponse, ListWorkersResponse, RecoveryReport
 from jobwire.v1.job_service_pb2 import WatchCursor
+from jobwire_server.dispatch.roster import WorkerFacts
 from jobwire_server.domain.limits import Limits
 from jobwire_server.rpc.convert.times import put_duration, put_time
 from jobwire_server.rpc.settings import RecoveryFacts, ServerFacts
@@ -27,6 +30,24 @@ def server_info_response(facts: ServerFacts, limits: Limits, position: Position)
     if facts.recovery is not None:
         _put_recovery(info.recovery, facts.recovery)
     return response.SerializeToString()
+
+
+def workers_response(workers: Iterable[WorkerFacts]) -> ListWorkersResponse:
+    """Make a ListWorkersResponse, without a token for the next page."""
+    response = ListWorkersResponse()
+    for facts in workers:
+        worker = response.workers.add(
+            worker_id=facts.name.worker_id,
+            instance_id=facts.name.instance_id,
+            user_agent=facts.name.user_agent,
+            queues=facts.interest.queue_names,
+            max_in_flight=facts.max_in_flight,
+            in_flight=facts.in_flight,
+            connected=facts.connected,
+            types=sorted(facts.interest.types or ()),
+        )
+        put_time(worker.last_seen_time, facts.last_seen_us)
+    return response
 
 
 def _put_recovery(message: RecoveryReport, recovery: RecoveryFacts) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jobwire_server.domain.lifecycle import decide
 from jobwire_server.domain.outcome import Released
-from jobwire_server.store.base import LeaseState, LeaseUpdate, Owner, Reattached
+from jobwire_server.store.base import LeaseState, LeaseUpdate, Owner, Reattached, RunName
 from jobwire_server.store.sqlite.claims import read_leases
 from jobwire_server.store.sqlite.moves import Move, apply_moves, read_facts
 from jobwire_server.store.sqlite.transaction import Transaction
@@ -29,10 +29,16 @@ def extend(transaction: Transaction, intents: Sequence[Intent]) -> None:
     updates: list[LeaseUpdate] = [one for intent in intents for one in intent.argument]
     merged = _merge(updates)
     rows = [(*one[:5], int(one.checkpoint is not None)) for one in merged]
-    now_us, grace_us = transaction.now_us, transaction.settings.report_grace_us
-    transaction.run("extend_leases", rows=json.dumps(rows), now=now_us, grace_us=grace_us)
+    transaction.run(
+        "extend_leases",
+        rows=json.dumps(rows),
+        now=transaction.now_us,
+        grace_us=transaction.settings.report_grace_us,
+        cancel_grace_us=transaction.settings.cancel_grace_us,
+    )
     _keep_checkpoints(transaction, merged)
     states = _lease_states(transaction, [(one.key, one.fence) for one in updates])
+    _name(transaction, updates, states)
     position = 0
     for intent in intents:
         count = len(intent.argument)
@@ -81,6 +87,20 @@ def _lease_states(transaction: Transaction, leases: Sequence[tuple[int, int]]) -
     for index, cancel, remaining_us in json.loads(found):
         states[index] = LeaseState(True, bool(cancel), remaining_us)
     return states
+
+
+def _name(transaction: Transaction, updates: Sequence[LeaseUpdate], states: list[LeaseState]) -> None:
+    """Put names on the states of updates that carried progress."""
+    moved = [
+        index
+        for index, one in enumerate(updates)
+        if one.progress_percent is not None or one.progress_message is not None
+    ]
+    if not moved:
+        return
+    rows = json.dumps([(updates[index].key, updates[index].fence) for index in moved])
+    for place, *name in json.loads(transaction.one("run_names", rows=rows)):
+        states[moved[place]] = states[moved[place]]._replace(name=RunName(*name))
 
 
 def reattach(transaction: Transaction, wish: Reattach) -> Reattached:

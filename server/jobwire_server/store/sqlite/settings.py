@@ -27,6 +27,8 @@ class SqliteSettings:
     """Larger payloads and results stand apart from the row (docs/adr/0004)."""
     report_grace_us: int = 5 * SECOND_US
     """Time beyond an attempt's timeout in which its outcome may still be reported."""
+    cancel_grace_us: int = 10 * SECOND_US
+    """A job that shall be cancelled keeps its lease at most this long from the wish on, heartbeats or not."""
     max_group_rows: int = 4_000
     max_group_bytes: int = 8 << 20
     max_queued_bytes: int = 64 << 20

@@ -1,0 +1,1 @@
+"""WorkerService: the Work stream, its unary twins, and what they share."""

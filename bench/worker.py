@@ -33,5 +33,6 @@ async def work(address: str, slots: int, prefetch: int, name: str) -> None:
 
 if __name__ == "__main__":
     import uvloop
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] if len(sys.argv) > 4 else "bench"))

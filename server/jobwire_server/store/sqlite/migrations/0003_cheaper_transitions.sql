@@ -1,4 +1,4 @@
--- Fewer steps for each change of a job (docs/adr/0011): one trigger where three were, checks that are cheap, and no index
+-- Fewer steps for each change of a job (docs/adr/0013): one trigger where three were, checks that are cheap, and no index
 -- of the log by job. No IN with more than two values in checks or triggers: SQLite makes a table of them, row after row.
 
 DROP TRIGGER job_created;

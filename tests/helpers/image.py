@@ -106,13 +106,14 @@ def _read(connection: apsw.Connection) -> Image:
         epoch=meta.get("epoch", ""),
         compacted=meta.get("compacted", 0),
         events=[Event(*event) for event in events],
-        rows=_read_rows(connection),
+        rows=_read_rows(connection, checkpoints="checkpoint" in tables),
     )
 
 
-def _read_rows(connection: apsw.Connection) -> dict[int, Row]:
+def _read_rows(connection: apsw.Connection, *, checkpoints: bool) -> dict[int, Row]:
     content: dict[Any, Any] = dict(connection.execute("SELECT id, data FROM content").fetchall())
-    checkpoints = {key: rest for key, *rest in connection.execute("SELECT * FROM checkpoint")}
+    # A store whose making was interrupted has no table of checkpoints yet.
+    kept = {key: rest for key, *rest in connection.execute("SELECT * FROM checkpoint")} if checkpoints else {}
     cursor = connection.execute("SELECT * FROM job")
     rows: dict[int, Row] = {}
     names: list[str] = []
@@ -121,7 +122,7 @@ def _read_rows(connection: apsw.Connection) -> dict[int, Row]:
         job: dict[str, Any] = dict(zip(names, values, strict=True))
         key = job["key"]
         payload, result = content.get(2 * key, job["payload"]), content.get(2 * key + 1, job["result"])
-        digest = hashlib.sha256(repr((values, payload, result, checkpoints.get(key))).encode()).hexdigest()
+        digest = hashlib.sha256(repr((values, payload, result, kept.get(key))).encode()).hexdigest()
         rows[key] = Row(
             key, job["id"], job["type"], job["state"], job["revision"], job["sequence"], job["attempt"],
             job["max_attempts"], job["fence"], payload or b"", result, digest,

@@ -130,6 +130,14 @@ async def test_the_database_refuses(file_rig: StoreRig, statement: str) -> None:
     assert rig.dump() == before
 
 
+async def test_no_check_trigger_or_index_holds_a_list_that_sqlite_would_make_a_table_of_row_after_row(
+    file_rig: StoreRig,
+) -> None:
+    """IN with more than two values (docs/adr/0013); a statement of its own pays for it once, which is nothing."""
+    for name, sql in file_rig.sql("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"):
+        assert not re.search(r"\bIN \([^()]*,[^()]*,[^()]*\)", sql), name
+
+
 async def test_a_change_of_a_job_cannot_forget_its_event(file_rig: StoreRig) -> None:
     rig = file_rig
     await rig.job_in(State.PENDING)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobwire_server.store.base import Report
-from jobwire_server.store.sqlite import leases
+from jobwire_server.store.sqlite import reporting
 from jobwire_server.store.sqlite.transaction import Transaction
 from tests.torture.plants import deaf_worker
 
@@ -14,11 +14,11 @@ from tests.torture.plants import deaf_worker
 def plant() -> None:
     """Put the bug in."""
     deaf_worker.plant()
-    report = leases._report
+    report = reporting._report
 
     def report_unfenced(transaction: Transaction, reports: Sequence[Report]) -> Any:
         rows: list[Any] = transaction.sql("SELECT key, fence FROM job WHERE state = 3").fetchall()
         current: dict[int, int] = dict(rows)
         return report(transaction, [one._replace(fence=current.get(one.key, one.fence)) for one in reports])
 
-    leases._report = report_unfenced
+    reporting._report = report_unfenced

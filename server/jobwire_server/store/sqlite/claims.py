@@ -99,16 +99,14 @@ def _lease_of(first_row: FirstRow, row: list[Any], now_us: int, *, full: bool) -
     content: Content | None = None
     if full and form is not None:
         data = bytes.fromhex(payload) if payload or not size else _apart(first_row, key)
-        content = content_of(form, payload_type, encoding, data)
+        content = Content(data, payload_type or "", encoding or "", form == 1)
     return Lease(
-        key, tenant, job_id, queue, kind, attempt, max_attempts, fence, content, _mapping(headers),
-        max(0, lease_expire_us - now_us), timeout_us, None if expire_us is None else expire_us - now_us, priority,
-        create_us, _mapping(labels), _checkpoint(first_row, key) if full and checkpointed else None, losses,
+        key, tenant, job_id, queue, kind, attempt, max_attempts, fence, content,
+        json.loads(headers) if headers else {}, max(0, lease_expire_us - now_us), timeout_us,
+        None if expire_us is None else expire_us - now_us, priority, create_us,
+        json.loads(labels) if labels else {}, _checkpoint(first_row, key) if full and checkpointed else None,
+        losses,
     )  # fmt: skip
-
-
-def _mapping(text: str | None) -> Mapping[str, str]:
-    return json.loads(text) if text else {}
 
 
 def _apart(first_row: FirstRow, key: int) -> bytes:

@@ -45,7 +45,7 @@ async function watch(jobs, jobId) {
 }
 
 function line({ state, attempt, maxAttempts, progressPercent, progressMessage }) {
-  let text = state.replace('JOB_STATE_', '');
+  let text = String(state).replace('JOB_STATE_', '');
   if (attempt) text += ` attempt ${attempt}/${maxAttempts}`;
   if (progressPercent !== undefined) text += ` ${progressPercent.toFixed(0)}% ${progressMessage ?? ''}`;
   return text;

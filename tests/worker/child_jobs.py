@@ -17,10 +17,33 @@ from jobwire.app import App, JobContext, Snooze
 from jobwire.payload import Payload
 
 app = App("children")
+hoard: list[bytes] = []
 
 
 @app.job("pid", runner="process")
 def pid() -> int:
+    return os.getpid()
+
+
+@app.job("pid.async")
+async def pid_async() -> int:
+    return os.getpid()
+
+
+@app.job("exit.async")
+async def exit_async() -> None:
+    os._exit(9)
+
+
+@app.job("pid.thread")
+def pid_thread() -> int:
+    return os.getpid()
+
+
+@app.job("grow", runner="process")
+def grow(mebibytes: int, seconds: float) -> int:
+    hoard.append(b"x" * (mebibytes << 20))
+    time.sleep(seconds)
     return os.getpid()
 
 

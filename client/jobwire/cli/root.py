@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "submit": Entry("jobwire.cli.submitting:submit", "Submit a job (or many, --from-jsonl) and print its id."),
     "watch": Entry("jobwire.cli.watching:watch", "Print changes of jobs as they happen."),
     "wait": Entry("jobwire.cli.watching:wait", "Block until jobs have finished, or another condition."),
+    "work": Entry("jobwire.cli.work:work", "Run jobs here: with the handlers of an app, or with any program."),
     "job": Entry("jobwire.cli.job:job", "List, read, cancel, retry and delete jobs."),
     "proto": Entry("jobwire.cli.about:proto", "Write the .proto files, for other languages."),
     "version": Entry("jobwire.cli.about:version", "Show versions, of the server too with --server."),

@@ -35,7 +35,7 @@ class Server:
     """One command's connection."""
 
     def __init__(self, invocation: Invocation) -> None:
-        self._settings = _settings(invocation)
+        self._settings = settings_of(invocation)
         self._ambient = Ambient()
         self.call_seconds = self._settings.deadline.total_seconds()
         self._channel = open_channel(self._settings)
@@ -150,7 +150,8 @@ class Server:
         return error_from(call.code().name, call.details() or "", call.trailing_metadata() or (), place)
 
 
-def _settings(invocation: Invocation) -> Settings:
+def settings_of(invocation: Invocation) -> Settings:
+    """How the global flags say that the server is reached. Raises ArgumentInvalid, CliError."""
     address, tls = invocation.address, invocation.tls
     if tls is not None and (tls.cert is None) != (tls.key is None):
         raise CliError("USAGE", "--tls-cert and --tls-key come together: one is missing")

@@ -89,8 +89,7 @@ class Child:
         assignment = assignment_of(frame)
         handler = self._handlers.get(assignment.type)
         if handler is None:
-            text = f"The child process finds no handler for {assignment.type!r} in the app it imported."
-            self._say(outcome_frame(Failure("UNKNOWN_TYPE", text)))
+            self._say(Frame({"is": "unknown"}))
             return
         run = Run(assignment, handler, self._note_progress)
         if assignment.timeout_seconds is not None:

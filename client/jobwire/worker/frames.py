@@ -1,7 +1,7 @@
 """What a worker and its child process say to each other: frames of a small JSON header and bytes.
 
 Worker to child: `init`, then `job` and, while it runs, `stop`; `end` when there is no more work.
-Child to worker: `ready` or `broken`, then `began`, `progress`, `checkpoint` and `outcome` for each job.
+Child to worker: `ready` or `broken`, then `began`, `progress`, `checkpoint` and `outcome` for each job, or `unknown`.
 """
 
 from __future__ import annotations

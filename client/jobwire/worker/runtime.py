@@ -14,7 +14,8 @@ from jobwire.worker.attempt import Attempt, Cause
 from jobwire.worker.clock import Clock, SystemClock
 from jobwire.worker.executors.base import Executor
 from jobwire.worker.executors.loop import LoopExecutor
-from jobwire.worker.executors.processes import ProcessExecutor
+from jobwire.worker.executors.memory import can_tell
+from jobwire.worker.executors.processes import ChildLimits, ProcessExecutor
 from jobwire.worker.executors.threads import ThreadExecutor
 from jobwire.worker.handler import Handler, Runner
 from jobwire.worker.health import Health
@@ -43,6 +44,18 @@ class RuntimeSettings:
     flush_seconds: float = 1.0
     """How long a drain waits for the last outcomes to be acknowledged."""
     patience: Patience = field(default_factory=Patience)
+    max_jobs_per_child: int | None = None
+    """Jobs that one child process runs before it is replaced. None = no bound."""
+    memory_bytes_per_child: int | None = None
+    """Resident memory of a child process; one that runs a job and holds more is killed, and that job's lease is lost.
+    Only on Linux. None = no bound."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError with a sentence."""
+        if self.max_jobs_per_child is not None and self.max_jobs_per_child < 1:
+            raise ValueError(f"A child process runs at least 1 job, not {self.max_jobs_per_child}.")
+        if self.memory_bytes_per_child is not None and not can_tell():
+            raise ValueError("memory_bytes_per_child needs /proc, which this system does not have.")
 
 
 class WorkerRuntime:
@@ -51,7 +64,8 @@ class WorkerRuntime:
     `start`, then `resume`; `drain` and `stop` at the end, all on the event loop that carries the transport. No handler
     ever runs on that loop, so none can keep heartbeats from going out.
 
-    `handlers`: by job type, as `App.handlers` has them. `app_path`: `MODULE:APP`, where child processes find them.
+    `handlers`: by job type, as `App.handlers` has them. `app_path`: `MODULE:APP`, where child processes find them;
+    with it, jobs whose last lease was lost run in a child process, too.
     `queues`: where it takes jobs from. `lease_seconds`: wished lease, None = the server's own.
     `on_health`: told the reason when the runtime becomes unhealthy, and None when it is well again.
     """
@@ -111,6 +125,11 @@ class WorkerRuntime:
     def unhealthy_reason(self) -> str | None:
         """What is wrong; None while healthy."""
         return self._health.reason
+
+    @property
+    def refused(self) -> bool:
+        """True when the server will not have this worker any more: it gets no more work, and can only be ended."""
+        return self._health.stands("server")
 
     @property
     def running(self) -> int:
@@ -208,10 +227,13 @@ class WorkerRuntime:
             executors[Runner.ASYNC] = LoopExecutor(clock=self._clock, post=post)
         if Runner.THREAD in wanted:
             executors[Runner.THREAD] = ThreadExecutor(limit=self._limit, clock=self._clock, post=post)
-        if Runner.PROCESS in wanted and self._app_path is not None:
-            executors[Runner.PROCESS] = ProcessExecutor(limit=self._limit, app_path=self._app_path, post=post)
         if Runner.PROGRAM in wanted:
             executors[Runner.PROGRAM] = ProgramExecutor(limit=self._limit, clock=self._clock, post=post)
+        if self._app_path is not None:  # also for suspects: see Slots
+            limits = ChildLimits(self._settings.max_jobs_per_child, self._settings.memory_bytes_per_child)
+            executors[Runner.PROCESS] = ProcessExecutor(
+                limit=self._limit, app_path=self._app_path, post=post, limits=limits
+            )
         return executors
 
     async def _keep_window(self, parts: _Parts) -> None:

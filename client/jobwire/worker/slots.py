@@ -48,6 +48,9 @@ class Slots:
 
     A run ends in one of four ways: its executor posts an outcome; it is given up because it hangs (the outcome is
     made up from the cause); its lease is lost (nothing is reported); its process dies (the lease is abandoned).
+
+    Suspects run apart: a job whose last lease was lost may be what killed its worker. Where there are child processes
+    for it, it runs in one of them, whatever its handler's own place is, so that it takes nobody with it again.
     """
 
     def __init__(
@@ -118,6 +121,8 @@ class Slots:
                 continue
             run = Run(assignment, handler, self._on_progress)
             run.lease_deadline = lease_deadline = now + assignment.lease_seconds
+            if assignment.lost_leases and Runner.PROCESS in self._executors:
+                run.runner = Runner.PROCESS
             self._waiting[assignment.token] = run
         if self._waiting:
             self._idle.clear()
@@ -185,6 +190,8 @@ class Slots:
                 self._arm(run, now)
             elif run in self._hung:
                 self._came_back(run)
+            elif event is Sign.UNKNOWN:
+                self._bring_home(run, now)
             else:
                 self._end(run, event)
         self._look_around(now)
@@ -208,7 +215,7 @@ class Slots:
         for token in list(self._waiting)[:free]:
             run = self._waiting.pop(token)
             self._running[token] = run
-            runner = run.handler.runner
+            runner = run.runner
             if runner is not Runner.PROCESS:
                 self._arm(run, now)
             if (batch := starting.get(runner)) is None:
@@ -217,6 +224,17 @@ class Slots:
                 batch.append(run)
         for runner, runs in starting.items():
             self._executors[runner].start(runs)
+
+    def _bring_home(self, run: Run, now: float) -> None:
+        """Its child process had no handler for it: run a suspect like any other, then."""
+        home = run.handler.runner
+        if run.cause is not None or home is run.runner:
+            text = f"The child process finds no handler for {run.assignment.type!r} in the app that it imported."
+            self._end(run, Failure("UNKNOWN_TYPE", text))
+            return
+        run.runner = home
+        self._arm(run, now)
+        self._executors[home].start((run,))
 
     def _arm(self, run: Run, now: float) -> None:
         """Start the clock of the attempt."""
@@ -272,7 +290,7 @@ class Slots:
             stop_deadline = self._clock.monotonic() + patience
             run.stop_deadline = stop_deadline if run.stop_deadline is None else min(stop_deadline, run.stop_deadline)
             self.alarm.by(run.stop_deadline)
-        self._executors[run.handler.runner].stop(run)
+        self._executors[run.runner].stop(run)
 
     def _ring(self, now: float) -> float | None:
         """Look for what is due; returns the next deadline."""
@@ -295,7 +313,7 @@ class Slots:
     def _lose_patience(self, run: Run, now: float) -> None:
         """A handler did not stop in time: force, then give it up."""
         run.strikes += 1
-        executor = self._executors[run.handler.runner]
+        executor = self._executors[run.runner]
         if run.strikes == 1 and executor.kill(run):
             run.stop_deadline = now + self._patience.stop_seconds
             return
@@ -312,7 +330,7 @@ class Slots:
 
     def _came_back(self, run: Run) -> None:
         self._hung.remove(run)
-        self._executors[run.handler.runner].returned(run)
+        self._executors[run.runner].returned(run)
         run.handle = None
         self._judge()
 

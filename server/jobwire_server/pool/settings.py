@@ -20,4 +20,6 @@ def runtime_settings(plan: Plan) -> RuntimeSettings:
     return RuntimeSettings(
         flush_seconds=FLUSH_SECONDS,
         patience=PATIENCE,
+        max_jobs_per_child=plan.max_jobs_per_child,
+        memory_bytes_per_child=plan.memory_per_child_bytes,
     )

@@ -284,6 +284,31 @@ async def test_reports_are_judged_each_on_its_own_in_order(rig: StoreRig) -> Non
     ]
 
 
+@pytest.mark.parametrize("result", [None, RESULT, LARGE])
+async def test_successes_of_leases_that_are_lost_leave_nothing_behind_among_those_that_count(
+    rig: StoreRig, result: Content | None
+) -> None:
+    await rig.submit(*(new_job() for _ in range(5)))
+    leases = await rig.lease(5)
+    for lost in (leases[0], leases[2], leases[4]):
+        await rig.store.cancel("default", lost.job_id, force=True)
+    answers = await rig.store.report([Report(lease.key, lease.fence, Succeeded(result)) for lease in leases])
+    lost, recorded = (ReportCode.LEASE_LOST, State.CANCELLED), (ReportCode.RECORDED, State.COMPLETED)
+    assert [answer[:2] for answer in answers] == [lost, recorded, lost, recorded, lost]
+    assert [(await rig.job(lease.job_id)).status.result for lease in leases] == [None, result, None, result, None]
+    assert (await rig.store.position()).revision == (await rig.events())[-1].revision == rig.notices[-1].revision
+
+
+async def test_a_call_of_nothing_but_lost_leases_takes_no_revision(rig: StoreRig) -> None:
+    lease = await rig.run(Succeeded())
+    before, notices = rig.dump(), len(rig.notices)
+    await rig.store.report([Report(lease.key, lease.fence + 1, Succeeded(LARGE)), Report(10**9, 1, Succeeded())])
+    assert (rig.dump(), len(rig.notices)) == (before, notices)
+    await rig.run(Succeeded())
+    revisions = [event.revision for event in await rig.events()]
+    assert revisions == list(range(1, 7))
+
+
 async def test_of_two_different_outcomes_in_one_call_the_first_counts(rig: StoreRig) -> None:
     await rig.add()
     lease = await rig.lease_one()

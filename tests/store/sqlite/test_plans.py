@@ -23,7 +23,7 @@ QUERIES = {
     if entry.name.endswith(".sql")
 }
 # The elements of an argument, and the rows that an inner query found.
-SCANS_ALLOWED = re.compile(r"SCAN (\w+ VIRTUAL TABLE|\(|page|wanted|holder|CONSTANT ROW|\d+ CONSTANT)")
+SCANS_ALLOWED = re.compile(r"SCAN (\w+ VIRTUAL TABLE|\(|page|holder|head|walk|CONSTANT ROW|\d+ CONSTANT)")
 # Statements that read a bounded stretch of an index or a table from one of its ends, or all of it on purpose.
 WHOLE_INDEX_ON_PURPOSE = {"count_states", "count_leased"}
 

@@ -16,7 +16,7 @@ from typing import cast
 from jobwire.worker.clock import Clock
 from jobwire.worker.context import JobContext
 from jobwire.worker.executors.base import Post
-from jobwire.worker.executors.processes import child_environment
+from jobwire.worker.executors.child_process import child_environment
 from jobwire.worker.programs.contract import End, facts_for, outcome_of
 from jobwire.worker.programs.handler import Program
 from jobwire.worker.programs.hearing import Output, Tail, Words, file_with, listen, pipe

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobwire.worker.executors.processes import child_environment
+from jobwire.worker.executors.child_process import child_environment
 from jobwire.worker.programs import launcher
 
 END_SECONDS = 5.0

@@ -59,9 +59,8 @@ class Outbox:
             frame.max_in_flight = self._window
         self._window, self._pong = None, 0
         room = self._fill_updates(frame, MAX_FRAME_BYTES)
-        # Updates of a frame are applied before its outcomes: what follows an update that did not fit has to wait.
-        if not self._updates:
-            self._fill_outcomes(frame, room)
+        # An outcome must not overtake an update that was said before it: when one did not fit, there is no room left.
+        self._fill_outcomes(frame, room)
         return frame
 
     def _fill_updates(self, frame: pb.WorkRequest, room: int) -> int:

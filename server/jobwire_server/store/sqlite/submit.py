@@ -18,8 +18,12 @@ from jobwire_server.store.sqlite.rows import encode_retry, state_of
 from jobwire_server.store.sqlite.transaction import Transaction
 from jobwire_server.store.sqlite.writer import Intent, store_full
 
+_STATE: Final = 2
+_QUEUE: Final = 4
+_TYPE: Final = 5
+_DUE: Final = 7
 _ID_CHOSEN: Final = 12
-"""Where a row says so."""
+"""Where a row of `Group.rows` says it."""
 
 
 class _Seen:
@@ -55,6 +59,8 @@ class Group:
         self.rows: list[list[Any]] = []
         self.keys: list[list[Any]] = []
         self.contents = Contents(transaction)
+        self.plain = True
+        """Whether no row has any of the rare fields, so that a shorter statement will do."""
         self.labelled = False
         self.base = transaction.revision
         self.seen: dict[tuple[str, str], _Seen] = {}
@@ -86,6 +92,7 @@ class Group:
                 job.schedule_time_us, job.expire_time_us, job.attempt_timeout_us, job.retention_us,
                 encode_retry(policy), _json(job.labels), _json(job.headers), encoding,
             )  # fmt: skip
+            self.plain = False
             self.labelled = self.labelled or bool(job.labels)
         self.rows.append(row)
         if job.id_chosen:
@@ -128,9 +135,9 @@ class Group:
             return
         transaction = self.transaction
         base = transaction.take_revisions(len(self.rows))
-        transaction.run(
-            "insert_jobs", base=base, now=transaction.now_us, rows=json.dumps(self.rows), content=self.contents.inline()
-        )
+        statement = "insert_plain_jobs" if self.plain else "insert_jobs"
+        rows, content = json.dumps(self.rows), self.contents.inline()
+        transaction.run(statement, base=base, now=transaction.now_us, rows=rows, content=content)
         if self.labelled:
             transaction.run("insert_labels", base=base)
         self.contents.insert_apart()
@@ -141,11 +148,11 @@ class Group:
 
     def _note(self) -> None:
         """Keep the notice in step."""
-        for _, _, state, _, queue, kind, _, due_us, *_ in self.rows:
-            if state is State.PENDING:
-                self.transaction.pending.add(Lane(queue, kind))
-            else:
-                self.transaction.due_at(due_us)
+        pending = {(row[_QUEUE], row[_TYPE]) for row in self.rows if row[_STATE] is State.PENDING}
+        self.transaction.pending.update(Lane(*lane) for lane in pending)
+        for row in self.rows:
+            if row[_STATE] is State.SCHEDULED:
+                self.transaction.due_at(row[_DUE])
 
 
 def submit(transaction: Transaction, intents: Sequence[Intent]) -> None:

@@ -57,6 +57,7 @@ strings), and every field is there: `null` where it is not set.
 | `job delete` | `{"deleted": [id, ...]}` |
 | `version` | `{"client": {...}, "server": ServerInfo or null}` |
 | `proto` | `{"files": [path, ...]}` |
+| `conformance` | `{"points": [{"name", "verdict", "seconds", ...}, ...], "passed": ..., "failed": ...}` |
 
 With `json` and `jsonl` an error is one object on stderr,
 `{"error": {"code", "grpc_code", "message", "hint", "details"}}`, and nothing else is (unless stderr is a terminal)."""
@@ -65,7 +66,7 @@ _EXIT_CODES: Final = {
     ExitCode.DONE: "Done; for `run`, `wait`, `watch` and `job result`: the job is COMPLETED, or the condition holds.",
     ExitCode.UNEXPECTED: "Unexpected failure, here or in the server (INTERNAL, UNKNOWN, DATA_LOSS).",
     ExitCode.USAGE: "Wrong usage, or INVALID_ARGUMENT.",
-    ExitCode.JOB_FAILED: "The job ended FAILED.",
+    ExitCode.JOB_FAILED: "The job ended FAILED; for `conformance`: points failed.",
     ExitCode.JOB_STOPPED: "The job ended CANCELLED or EXPIRED.",
     ExitCode.WAIT_TIMEOUT: "The time to wait is over; the job goes on.",
     ExitCode.NOT_FOUND: "Not found (NOT_FOUND).",

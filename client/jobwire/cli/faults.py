@@ -48,6 +48,7 @@ LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "WAIT_TIMEOUT": (ExitCode.WAIT_TIMEOUT, "The time to wait is over; the job goes on."),
     "JOB_DELETED": (ExitCode.NOT_FOUND, "The job was deleted while it was watched."),
     "CONDITION_IMPOSSIBLE": (ExitCode.CONFLICT, "The job is COMPLETED, and so will never be what was waited for."),
+    "NOT_CERTIFIED": (ExitCode.JOB_FAILED, "A program failed points of `conformance`, or made no call at all."),
     "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
     "CALL_TIMEOUT": (ExitCode.UNREACHABLE, "The server did not answer before the call's deadline (`--timeout`)."),
     "PARTIAL": (ExitCode.PARTIAL, "Some of several jobs were refused; each is named on stderr."),

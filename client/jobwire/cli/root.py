@@ -29,6 +29,9 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "wait": Entry("jobwire.cli.watching:wait", "Block until jobs have finished, or another condition."),
     "work": Entry("jobwire.cli.work:work", "Run jobs here: with the handlers of an app, or with any program."),
     "job": Entry("jobwire.cli.job:job", "List, read, cancel, retry and delete jobs."),
+    "conformance": Entry(
+        "jobwire.cli.conformance:conformance", "Judge a worker or submitter in any language, point by point."
+    ),
     "proto": Entry("jobwire.cli.about:proto", "Write the .proto files, for other languages."),
     "version": Entry("jobwire.cli.about:version", "Show versions, of the server too with --server."),
 })  # fmt: skip

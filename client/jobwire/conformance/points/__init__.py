@@ -1,0 +1,1 @@
+"""The points, by subject. `table` has them all."""

@@ -66,7 +66,7 @@ def _judge_aloud(language: Language, *, is_fast: bool) -> Sequence[Mapping[str, 
     command = [
         str(Path(sys.executable).with_name("jobwire")), "conformance", "--output", "json",
         "--worker", shlex.join(language.worker), "--submitter", shlex.join(language.submitter),
-        *(["--fast"] if is_fast else []),
+        *language.flags, *(["--fast"] if is_fast else []),
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     if not done.stdout:

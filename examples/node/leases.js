@@ -84,6 +84,7 @@ export class Leases {
 
   async #start(assignment) {
     const { leaseToken, jobId } = assignment;
+    if (this.#find(leaseToken)) return; // it came twice
     const controller = new AbortController();
     const job = { leaseToken, jobId, stop: (reason) => controller.abort(reason) };
     this.#jobs.set(keyOf(leaseToken), job);

@@ -6,6 +6,10 @@ import { connect, jsonPayload, JobService, Status, textOf } from './contract.js'
 const PATIENCE_MS = 60_000; // how long the server may be away
 const PASSING = [Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.RESOURCE_EXHAUSTED];
 
+/** True when the call may be made again. grpc-js calls some cuts of the connection INTERNAL. */
+const isPassing = ({ code, details }) =>
+  PASSING.includes(code) || (code === Status.INTERNAL && details.startsWith('Received RST_STREAM'));
+
 /** Calls `attempt` until it returns. It may call `seen` when the server was heard, which renews the patience. */
 async function persist(attempt) {
   let until = Date.now() + PATIENCE_MS;
@@ -14,7 +18,7 @@ async function persist(attempt) {
     try {
       return await attempt(seen);
     } catch (error) {
-      if (!PASSING.includes(error.code) || Date.now() > until) throw error;
+      if (!isPassing(error) || Date.now() > until) throw error;
       console.error('trying again:', error.details);
       await sleep(500);
     }
@@ -45,7 +49,7 @@ async function watch(jobs, jobId) {
 }
 
 function line({ state, attempt, maxAttempts, progressPercent, progressMessage }) {
-  let text = state.replace('JOB_STATE_', '');
+  let text = String(state).replace('JOB_STATE_', '');
   if (attempt) text += ` attempt ${attempt}/${maxAttempts}`;
   if (progressPercent !== undefined) text += ` ${progressPercent.toFixed(0)}% ${progressMessage ?? ''}`;
   return text;

@@ -13,7 +13,7 @@ handle() {
     progress)
         local i
         for ((i = 1; i <= steps; i++)); do
-            update "\"progress_percent\": $((100 * i / steps)), \"progress_message\": \"step $i of $steps\"" >/dev/null
+            update "\"progress_percent\": $((100 * i / steps)), \"progress_message\": \"step $i of $steps\""
             nap 0.1
         done
         complete "{\"steps\": $steps}"
@@ -34,7 +34,7 @@ handle() {
         ;;
     checkpoint)
         if ((attempt == 1)); then
-            update "\"checkpoint\": {\"content_type\": \"application/json\", \"text\": \"{\\\"i\\\": 7}\"}" >/dev/null
+            update "\"checkpoint\": {\"content_type\": \"application/json\", \"text\": \"{\\\"i\\\": 7}\"}"
             fail Boom "the next attempt goes on from the checkpoint" true
         else
             complete "$(base64 -d <<<"$checkpoint")"

@@ -2,7 +2,7 @@
 
 address=${JOBWIRE_ADDRESS:-127.0.0.1:7780}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-PATH=$PATH:$root/.venv/bin # where `make setup` puts grpcurl
+PATH=$root/.venv/bin:$PATH # where `make setup` puts grpcurl
 
 for tool in grpcurl python3; do
     type -P "$tool" >/dev/null || { echo "there is no $tool: install it, or run make setup" >&2; exit 2; }

@@ -36,44 +36,64 @@ for job in json.load(sys.stdin)["assignments"]:
           base64.b64encode(checkpoint).decode(), sep="\x1f")'
 }
 
-# attempt LINE: one attempt, in a process of its own, with one beside it that keeps the lease.
+# attempt LINE: one attempt, in a process of its own. It stands in the folder of leases, so that the lease is kept.
 attempt() {
     IFS=$'\x1f' read -r token job lease_ms attempt fence action value seconds steps bytes type checkpoint <<<"$1"
     lease="\"lease_token\": \"$token\""
     trap 'report ReportOutcomes "{\"outcomes\": [{$lease, \"stopped\": {\"reason\": \"cancel requested\"}}]}"; exit' USR1
     trap 'exit' USR2 # the lease is lost: nothing to report
     trap 'give_back "the worker is leaving"; exit' TERM
-    local self=$BASHPID
-    keep_lease $self &
-    keeper=$!
-    trap 'kill $keeper 2>/dev/null' EXIT
+    trap 'rm -f "$leases/$BASHPID"' EXIT
+    echo "$token $lease_ms" >"$leases/$BASHPID"
     handle "$action"
 }
 
-# keep_lease PID: heartbeats until the attempt has ended. Tells it by a signal to stop.
-keep_lease() {
-    trap - EXIT USR1 USR2 TERM
-    local answer beat_ms=$((lease_ms / 4)) ends_ms=$(($(now_ms) + lease_ms))
-    ((beat_ms > 2500)) && beat_ms=2500 # a cancel is heard of by no other way
-    while nap "$(printf '%d.%03d' $((beat_ms / 1000)) $((beat_ms % 1000)))"; kill -0 "$1" 2>/dev/null && kill -0 $$; do
-        if answer=$(update 2>/dev/null); then
-            if [[ $answer != *'"valid": true'* ]]; then
-                break
-            elif [[ $answer == *'"cancelRequested": true'* ]]; then
-                kill -USR1 "$1"
-            fi
-            ends_ms=$(($(now_ms) + lease_ms))
-        elif (($(now_ms) > ends_ms)); then
-            break # it has ended by our own clock
+# keep_leases: heartbeats for all attempts, as long as the worker lives. Tells attempts by a signal to stop.
+keep_leases() {
+    trap '' TERM INT # it is needed until the last attempt has ended
+    local -A pids ends_ms # by token
+    local file token lease_ms beat_ms updates answer
+    while kill -0 $$ 2>/dev/null; do
+        pids=() updates='' beat_ms=500
+        for file in "$leases"/*; do
+            read -r token lease_ms 2>/dev/null <"$file" || continue # it has just ended
+            pids[$token]=${file##*/}
+            ends_ms[$token]=${ends_ms[$token]:-$(($(now_ms) + lease_ms))}
+            updates+="${updates:+, }{\"lease_token\": \"$token\"}"
+            beat_ms=$((lease_ms / 4 < 2500 ? lease_ms / 4 : 2500)) # a cancel is heard of by no other way
+        done
+        if [[ $updates ]] && answer=$(heartbeat "$updates" 2>/dev/null); then
+            obey
         fi
+        for token in "${!ends_ms[@]}"; do
+            if [[ ! ${pids[$token]:-} ]]; then
+                unset "ends_ms[$token]"
+            elif (($(now_ms) >= ends_ms[$token])); then # lost, or over by our own clock
+                kill -USR2 "${pids[$token]}" 2>/dev/null
+            fi
+        done
+        nap "$(printf '%d.%03d' $((beat_ms / 1000)) $((beat_ms % 1000)))"
     done
-    kill -USR2 "$1" 2>/dev/null
+    kill -USR2 "${pids[@]}" 2>/dev/null
+    rm -rf "$leases"
 }
 
-# update [FIELDS]: a heartbeat, with progress or a checkpoint if given.
-update() {
-    call WorkerService/Heartbeat 5 <<<"{\"worker_id\": \"$worker\", \"lease_updates\": [{$lease${1:+, $1}}]}"
+# obey: reads the lease states of $answer. grpcurl prints a field a line, the token first, and no false.
+obey() {
+    local field value line
+    while IFS='"' read -r _ field value line; do
+        case $field$value in
+        leaseToken:*) token=${line%%\"*} ends_ms[$token]=0 ;;
+        'valid: true,' | 'valid: true') ends_ms[$token]=$(($(now_ms) + lease_ms)) ;;
+        cancelRequested:*) kill -USR1 "${pids[$token]}" 2>/dev/null ;;
+        esac
+    done <<<"$answer"
 }
+
+heartbeat() { call WorkerService/Heartbeat 2 <<<"{\"worker_id\": \"$worker\", \"lease_updates\": [$1]}"; }
+
+# update FIELDS: a heartbeat of this attempt alone, with progress or a checkpoint.
+update() { heartbeat "{$lease, $1}" >/dev/null; }
 
 # report METHOD REQUEST: until the server has answered. Returns INVALID_ARGUMENT when it refuses what it was told.
 report() {
@@ -111,6 +131,8 @@ running() { jobs -rp | wc -l; }
 # Until SIGTERM. Bash runs a trap after the command in the foreground, so a pull that is under way ends first.
 leaving=
 trap 'leaving=1' TERM INT
+leases=$(mktemp -d)
+keep_leases & disown
 instance=$(uuid) pulls=0
 while [[ ! $leaving ]]; do
     free=$((slots - $(running)))

@@ -24,6 +24,9 @@ type job struct {
 }
 
 func (w *worker) start(a *pb.Assignment) {
+	if _, ok := w.jobs[string(a.LeaseToken)]; ok {
+		return // it came twice
+	}
 	ctx, stop := context.WithCancelCause(context.Background())
 	j := &job{Assignment: a, stop: stop}
 	w.jobs[string(a.LeaseToken)] = j

@@ -77,6 +77,9 @@ impl Worker {
 
     pub fn start(&mut self, assignment: Assignment) {
         let token = assignment.lease_token.clone();
+        if self.jobs.contains_key(&token) {
+            return; // it came twice
+        }
         let (stop, stopped) = oneshot::channel();
         let mut job = Job {
             id: assignment.job_id.clone(),

@@ -39,6 +39,9 @@ final class Leases {
 
     void start(Assignment assignment) {
         Job job = new Job(assignment);
+        if (jobs.containsKey(job.token())) {
+            return; // it came twice
+        }
         jobs.put(job.token(), job);
         expectEnd(job, assignment.getLeaseRemaining());
         job.thread = new Thread(() -> run(job), "job-" + assignment.getJobId());

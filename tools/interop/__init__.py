@@ -1,0 +1,1 @@
+"""`make interop`: builds the examples of every language and has `jobwire conformance` judge them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from jobwire_server.dispatch.interest import Interest
@@ -35,6 +36,10 @@ LATE_SECONDS = 1.0
 
 SMALL_PAYLOAD_BYTES = 1 << 10
 """A larger payload is not kept once it was handed to the worker."""
+
+
+run_of = itemgetter(0, 1)
+"""(key, fence) of a report."""
 
 
 class Holder(Protocol):
@@ -148,6 +153,8 @@ class WorkerSession:
         self._settings = settings
         self._events = events
         self._turns = Turns(self.interest)
+        self._bytes = 0
+        """Payload bytes of the runs that are held; only counted where they are bounded."""
         self._window = 0
         self._reserved = 0
         self._returning = 0
@@ -173,8 +180,7 @@ class WorkerSession:
         Leases for these credits are asked for at once, so that both may share a commit: the store applies outcomes
         before leases, and answers in that order. A lease that comes without its credit is given back.
         """
-        runs = self.runs
-        returning = sum((report.key, report.fence) in runs for report in reports)
+        returning = sum(map(self.runs.__contains__, map(run_of, reports)))
         self._returning += returning
         self._events.room_made()
         try:
@@ -189,15 +195,20 @@ class WorkerSession:
 
     def settle_reports(self, reports: Sequence[Report], answers: Sequence[ReportAnswer]) -> None:
         """Take back the credits of runs that have ended, through this session or past it."""
-        runs = self.runs
-        chatty = self._log.is_enabled_for(DEBUG)
+        chatty, refused = self._log.is_enabled_for(DEBUG), ReportCode.REFUSED
         for report, answer in zip(reports, answers, strict=True):
-            if answer.code is ReportCode.REFUSED:
+            if answer.code is refused:
                 continue
-            held = runs.pop((report.key, report.fence), None)
-            if held is not None and (chatty or not isinstance(report.outcome, Succeeded)):
+            held = self._drop(run_of(report))
+            if held is not None and (chatty or type(report.outcome) is not Succeeded):
                 self._tell(held.lease, report, answer)
         self._events.room_made()
+
+    def _drop(self, run: Run) -> Held | None:
+        held = self.runs.pop(run, None)
+        if held is not None and self._max_bytes:
+            self._bytes -= _size(held.lease)
+        return held
 
     async def extend(self, beats: Sequence[Beat]) -> Sequence[LeaseState]:
         """Keep leases alive and pass progress on. A run whose lease is over is dropped here."""
@@ -222,7 +233,7 @@ class WorkerSession:
         limit = min(self.room, self._settings.batch_jobs)
         max_bytes = self._settings.batch_bytes
         if self._max_bytes:
-            max_bytes = min(max_bytes, self._max_bytes - sum(_size(held.lease) for held in self.runs.values()))
+            max_bytes = min(max_bytes, self._max_bytes - self._bytes)
         if limit <= 0 or max_bytes <= 0:
             return None
         in_hand = Counter(held.lease.queue for held in self.runs.values()) if self.interest.bounded else Counter()
@@ -267,6 +278,8 @@ class WorkerSession:
             if payload is not None and len(payload.data) > SMALL_PAYLOAD_BYTES and not self._max_bytes:
                 kept = lease._replace(payload=None)
             self.runs[lease.key, lease.fence] = Held(kept, ends_at, mentioned)
+            if self._max_bytes:
+                self._bytes += _size(lease)
 
     async def inspect(self, runs: Iterable[Run]) -> None:
         """Ask the store whether these runs may go on, and act on what it says."""
@@ -289,7 +302,7 @@ class WorkerSession:
         if not runs:
             return
         for run in runs:
-            self.runs.pop(run, None)
+            self._drop(run)
         self._holder.lose(runs)
         self._events.room_made()
 
@@ -313,7 +326,7 @@ class WorkerSession:
             if held is None:
                 continue
             if not state.valid:
-                del self.runs[beat.run]
+                self._drop(beat.run)
                 continue
             self.runs[beat.run] = Held(held.lease, asked_at + state.remaining_us / SECOND_US, True)
             if state.cancel_requested:

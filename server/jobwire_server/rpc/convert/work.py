@@ -37,15 +37,20 @@ FollowUps = Callable[[Sequence[SubmitJobRequest]], Sequence[NewJob]]
 
 
 def assignment_bytes(lease: Lease, token: bytes, now_us: int) -> bytes:
-    """Encode an Assignment that is handed over at `now_us` by the store's clock."""
+    """Encode an Assignment that is handed over at `now_us` by the store's clock.
+
+    Parts that many jobs have alike are encoded once.
+    """
     job_id = lease.job_id.encode()
     parts = [
         b"\x0a%c%b\x12%c%b" % (len(token), token, len(job_id), job_id),
         _lane_bytes(lease.type, lease.queue),
-        b"\x28%b\x30%b" % (varint(lease.attempt), varint(lease.max_attempts)),
+        _attempt_bytes(lease.attempt, lease.max_attempts),
     ]
     if lease.payload is not None:
-        parts.append(record(7, _content_bytes(lease.payload)))
+        data, content_type, encoding, is_text = lease.payload
+        head, tail = _around_payload(len(data), content_type, encoding, is_text)
+        parts += (head, data, tail)
     if lease.headers:
         parts.append(_map_bytes(8, lease.headers.items()))
     if lease.labels:
@@ -56,7 +61,7 @@ def assignment_bytes(lease: Lease, token: bytes, now_us: int) -> bytes:
         parts.append(record(12, _time_bytes(now_us + max(0, min(bounds)))))
     if lease.checkpoint is not None:
         parts.append(record(13, _content_bytes(lease.checkpoint)))
-    parts.append(record(14, _time_bytes(lease.create_time_us)))
+    parts.append(_create_time_bytes(lease.create_time_us))
     parts.append(b"\x78" + varint(lease.fence))
     if lease.losses:
         parts.append(b"\x80\x01" + varint(lease.losses))
@@ -66,6 +71,27 @@ def assignment_bytes(lease: Lease, token: bytes, now_us: int) -> bytes:
 @lru_cache(maxsize=1024)
 def _lane_bytes(type_: str, queue: str) -> bytes:
     return record(3, type_.encode()) + record(4, queue.encode())
+
+
+@lru_cache(maxsize=1024)
+def _attempt_bytes(attempt: int, max_attempts: int) -> bytes:
+    return b"\x28%b\x30%b" % (varint(attempt), varint(max_attempts))
+
+
+@lru_cache(maxsize=1024)
+def _around_payload(size: int, content_type: str, encoding: str, is_text: bool) -> tuple[bytes, bytes]:
+    """What stands before and after the data in field 7."""
+    head = (
+        (record(1, content_type.encode()) if content_type else b"") + (b"\x1a" if is_text else b"\x12") + varint(size)
+    )
+    tail = record(4, encoding.encode()) if encoding else b""
+    return b"\x3a" + varint(len(head) + size + len(tail)) + head, tail
+
+
+@lru_cache(maxsize=1024)
+def _create_time_bytes(create_time_us: int) -> bytes:
+    """Field 14: the same for all jobs that one commit has created."""
+    return record(14, _time_bytes(create_time_us))
 
 
 @lru_cache(maxsize=8)
@@ -98,8 +124,9 @@ def _map_bytes(field: int, pairs: Iterable[tuple[str, str]]) -> bytes:
 
 def ack_record(token: bytes, code: int, state: State | None, message: str = "") -> bytes:
     """Write an OutcomeAck as a record of field 3 of a WorkResponse (`ack_bytes` is its body)."""
-    if state is not None and not message and len(token) < 0x40:
-        return b"\x1a%c\x0a%c%b\x10%c\x18%c" % (len(token) + 6, len(token), token, code, state)
+    size = len(token)
+    if state is not None and not message and size < 0x40:
+        return b"\x1a%c\x0a%c%b\x10%c\x18%c" % (size + 6, size, token, code, state)
     return record(_ACK_FIELD, ack_message(token, code, state, message).SerializeToString())
 
 

@@ -22,6 +22,7 @@ from jobwire_server.domain.errors import (
 )
 from jobwire_server.domain.job import NewJob
 from jobwire_server.domain.limits import Limits
+from jobwire_server.domain.outcome import Succeeded
 from jobwire_server.jobs import Jobs
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.rpc.convert.submit import content_of, draft_of
@@ -47,6 +48,8 @@ _CODES: Final = {
 _PASSING: Final = (QueueFull, StoreFull, TooManyRequests)
 """Refusals that waiting may cure."""
 _LOST: Final = LeaseState(False, False, 0)
+_NOTHING: Final = Succeeded()
+"""The commonest outcome: it worked, and there is nothing to say."""
 
 Reporting = Callable[[Sequence[Report]], Awaitable[Sequence[ReportAnswer]]]
 Extending = Callable[[Sequence[Beat]], Awaitable[Sequence[LeaseState]]]
@@ -74,8 +77,13 @@ class Desk:
         """Read an outcome; one that cannot be taken is answered at once, with an ack record. `known`: runs by token,
         which need no check of their MAC."""
         token = outcome.lease_token
+        run = known.get(token)
+        if run is not None and outcome.HasField("success"):
+            success = outcome.success
+            if not success.follow_ups and not success.HasField("result"):
+                return TokenReport(token, Report(*run, _NOTHING))
         try:
-            run = known.get(token) or self.tokens.unseal(token)
+            run = run or self.tokens.unseal(token)
             return TokenReport(token, Report(*run, outcome_of(outcome, self.limits, self.follow_ups)))
         except Refused as refusal:
             return ack_record(token[:64], INVALID, None, refusal_text(refusal))
@@ -86,7 +94,11 @@ class Desk:
             answers = await reporting([each.report for each in reports])
         except JobwireError as error:
             return [ack_record(token, RETRY, None, f"{error.reason}: {error.message}") for token, _ in reports]
-        return [self._ack(token, answer) for (token, _), answer in zip(reports, answers, strict=True)]
+        recorded = ReportCode.RECORDED
+        return [
+            ack_record(token, 1, answer.state) if answer.code is recorded else self._ack(token, answer)
+            for (token, _), answer in zip(reports, answers, strict=True)
+        ]
 
     def _ack(self, token: bytes, answer: ReportAnswer) -> bytes:
         code = _CODES.get(answer.code)
@@ -111,9 +123,14 @@ class Desk:
 
     # --- leases -------------------------------------------------------------------------------------------------
 
-    def assignment(self, lease: Lease, token: bytes) -> bytes:
-        """Encode an Assignment."""
-        return assignment_bytes(lease, token, self._clock.wall_us())
+    def assignments(self, leases: Sequence[Lease]) -> list[tuple[bytes, bytes]]:
+        """Encode Assignments that are handed over now; each with its token."""
+        seal, now_us = self.tokens.seal, self._clock.wall_us()
+        encoded = []
+        for lease in leases:
+            token = seal(lease.key, lease.fence)
+            encoded.append((token, assignment_bytes(lease, token, now_us)))
+        return encoded
 
     async def extend(self, updates: Sequence[pb.LeaseUpdate], extending: Extending) -> list[pb.LeaseState]:
         """Keep leases alive; answers in order. A token that is none is a lost lease. Raises what the store raises,

@@ -103,16 +103,13 @@ class WorkerService:
 
     def _fitting(self, leases: Sequence[Lease], room: int) -> Iterator[bytes]:
         """The assignments that the answer has room for; what large checkpoints push out goes back at no cost."""
-        for index, lease in enumerate(leases):
-            encoded = self._assignment(lease)
-            room -= len(encoded)
+        for index, (_, encoded) in enumerate(self._desk.assignments(leases)):
+            assignment = record(1, encoded)
+            room -= len(assignment)
             if room < 0 and index:
                 self._roster.astray([(each.key, each.fence) for each in leases[index:]])
                 return
-            yield encoded
-
-    def _assignment(self, lease: Lease) -> bytes:
-        return record(1, self._desk.assignment(lease, self._desk.tokens.seal(lease.key, lease.fence)))
+            yield assignment
 
     async def complete_job(self, raw: bytes, _left: float | None) -> bytes:
         """Record a success."""

@@ -221,9 +221,10 @@ class WorkStream:
         self._records.extend(each for each in read if isinstance(each, bytes))
         if reports:
             self._records.extend(await self._desk.record(reports, session.report))
-            for token, (key, fence, _) in reports:
-                if (key, fence) not in session.runs:
-                    self._tokens.pop(token, None)
+            # A token that comes again, since its report was refused, is as good as before: it proves itself.
+            forget = self._tokens.pop
+            for token, _ in reports:
+                forget(token, None)
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -315,11 +316,10 @@ class WorkStream:
 
     def assign(self, leases: Sequence[Lease]) -> None:
         """See `Holder`."""
-        seal, tokens, records = self._desk.tokens.seal, self._tokens, self._records
-        for lease in leases:
-            token = seal(lease.key, lease.fence)
+        tokens, records = self._tokens, self._records
+        for lease, (token, encoded) in zip(leases, self._desk.assignments(leases), strict=True):
             tokens[token] = (lease.key, lease.fence)
-            records.append(record(2, self._desk.assignment(lease, token)))
+            records.append(record(2, encoded))
         self._bell.set()
 
     def cancel(self, runs: Sequence[Run], grace_seconds: float) -> None:

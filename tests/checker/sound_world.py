@@ -12,11 +12,16 @@ from jobwire_server.domain.lifecycle import TRANSITIONS
 from jobwire_server.domain.lifecycle import Event as Why
 from jobwire_server.store.base import EventKind
 from tests.helpers.evidence import Evidence
-from tests.helpers.history import Call, Effect, Moment, Outcome, digest
+from tests.helpers.history import Answer, Call, Effect, LateWrite, Moment, Outcome, Said, digest
 from tests.helpers.image import Event, Image, Row
 
 TYPE = "toy"
 EPOCH = "epoch"
+WORKER = "worker"
+LEASE_US = 1_000_000
+LOST = json.dumps(["LEASE_LOST", "The worker's lease ended without an outcome."])
+REPORTED = frozenset({Why.SUCCEED, Why.RETRY, Why.EXHAUST, Why.RELEASE, Why.SNOOZE, Why.STOP})
+RUN_OUT = frozenset({Why.LOSE, Why.LOSE_LAST})
 
 
 @dataclass
@@ -33,6 +38,8 @@ class SoundWorld:
     effects: list[Effect] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
     watched: int | None = None
+    answers: list[Answer] = field(default_factory=list)
+    late_writes: list[LateWrite] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -57,6 +64,9 @@ class SoundWorld:
             images=list(self.images),
             effects=list(self.effects),
             logged_types=frozenset({TYPE}),
+            answers=list(self.answers),
+            late_writes=list(self.late_writes),
+            lease_us=LEASE_US,
         )
 
     # --- what happens -----------------------------------------------------------------------------------------
@@ -99,11 +109,25 @@ class SoundWorld:
         why = self.chance.choice(allowed)
         if why is Why.SUCCEED:
             self.act(row, Moment.END)
-        after = self.step(row, why)
+        asked = self.now()
+        if why in RUN_OUT:
+            self.ticks += LEASE_US
+        after = self.step(row, why, error=LOST if why in RUN_OUT else None)
         if why is Why.LEASE:
             self.act(after, Moment.START)
+            self.answer(after, Said.BEAT, self.now(), stands=True)
+        elif why in REPORTED:
+            self.answer(row, Said.OUTCOME, asked, stands=True)
+        elif why in RUN_OUT:
+            self.come_too_late(row, after)
 
-    def step(self, row: Row, why: Why) -> Row:
+    def come_too_late(self, row: Row, after: Row) -> None:
+        """The worker whose lease ran out wakes up, and is told so."""
+        self.answer(row, Said.BEAT, self.now(), stands=False)
+        self.answer(row, Said.OUTCOME, self.now(), stands=False)
+        self.late_writes.append(LateWrite(row.job_id, row.fence, after.digest, after.digest))
+
+    def step(self, row: Row, why: Why, error: str | None = None) -> Row:
         """Write one step of the table."""
         to, attempt_step, fence_step = TRANSITIONS[State(row.state)][why]
         self.revision += 1
@@ -111,13 +135,18 @@ class SoundWorld:
         after = row._replace(
             state=to, revision=self.revision, sequence=row.sequence + 1, attempt=row.attempt + attempt_step,
             fence=row.fence + fence_step, result=result,
+            progress_message=f"fence {row.fence + 1}" if why is Why.LEASE else row.progress_message,
         )  # fmt: skip
-        self.store(after, EventKind.UPDATED, previous=row.state)
+        self.store(after, EventKind.UPDATED, previous=row.state, error=error)
         return self.rows[row.key]
 
     def act(self, row: Row, moment: Moment) -> None:
         """A handler writes a line."""
         self.effects.append(Effect(row.job_id, row.attempt, row.fence, 1, moment, self.now()))
+
+    def answer(self, row: Row, said: Said, asked: int, *, stands: bool) -> None:
+        """A worker writes down what it was told."""
+        self.answers.append(Answer(WORKER, row.job_id, row.fence, said, asked, self.now(), stands))
 
     def die(self) -> None:
         """The server dies and recovers; nothing is leased before that is done."""
@@ -155,12 +184,12 @@ class SoundWorld:
 
     # --- how it is written down -------------------------------------------------------------------------------------
 
-    def store(self, row: Row, kind: EventKind, previous: int | None) -> None:
+    def store(self, row: Row, kind: EventKind, previous: int | None, error: str | None = None) -> None:
         """The row and its event, together."""
         self.rows[row.key] = sealed(row)
         event = Event(
             row.revision, row.key, row.job_id, row.type, row.sequence, kind, previous, row.state, row.attempt,
-            row.max_attempts, row.fence, None,
+            row.max_attempts, row.fence, error, self.now(),
         )  # fmt: skip
         self.events.append(event)
 

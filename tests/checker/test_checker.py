@@ -14,8 +14,10 @@ from tests.helpers.history import (
     Moment,
     Outcome,
     Recorder,
+    read_answers,
     read_calls,
     read_effects,
+    write_answers,
     write_effect,
 )
 
@@ -54,6 +56,14 @@ def test_a_history_comes_back_from_its_file_as_it_was_written(tmp_path: Path) ->
     recorder.close()
     assert read_calls(tmp_path / "history.jsonl") == evidence.calls
     assert {call.outcome for call in read_calls(tmp_path / "history.jsonl")} >= {Outcome.OK, Outcome.REFUSED}
+
+
+def test_answers_come_back_as_they_were_written(tmp_path: Path) -> None:
+    answers = SoundWorld(seed=3).live().answers
+    write_answers(str(tmp_path / "answers"), answers[:2])
+    write_answers(str(tmp_path / "answers"), answers[2:])
+    assert read_answers(tmp_path / "answers") == list(answers) != []
+    assert read_answers(tmp_path / "never written") == []
 
 
 def test_effects_come_back_in_the_order_in_which_they_were_written(tmp_path: Path) -> None:

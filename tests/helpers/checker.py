@@ -1,7 +1,7 @@
 """Judges a campaign: folds what its clients and handlers wrote down with what the store file holds.
 
-Each promise is a generator of complaints, in one of three modules: about the log alone, about what clients were told,
-and about the runs of handlers. No complaint means that nothing promised was broken as far as anybody could see.
+Each promise is a generator of complaints, in one of four modules: about the log alone, about what clients were told,
+about the runs of handlers, and about what remote workers were told. No complaint means that nothing promised was broken as far as anybody could see.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
 
-from tests.helpers import folds_of_clients, folds_of_log, folds_of_runs
+from tests.helpers import folds_of_clients, folds_of_log, folds_of_runs, folds_of_workers
 from tests.helpers.evidence import Evidence
 
 MOST_PER_PROMISE: Final = 5
@@ -51,6 +51,11 @@ PROMISES: Final[Sequence[Promise]] = (
     Promise("a lease is run once", folds_of_runs.repeated_runs),
     Promise("no old run acts after its successor", folds_of_runs.old_runs),
     Promise("a completion is the work of its own lease", folds_of_runs.foreign_completions),
+    Promise("a report counts while its lease stands, and only then", folds_of_workers.misjudged_reports),
+    Promise("a worker is told the truth about its lease", folds_of_workers.misjudged_beats),
+    Promise("a lease that is kept does not run out", folds_of_workers.hasty_reclaims),
+    Promise("a late write changes not one byte", folds_of_workers.effects_of_late_writes),
+    Promise("progress is that of the newest lease", folds_of_workers.foreign_progress),
 )
 
 

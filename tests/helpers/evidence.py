@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tests.helpers.history import Call, Effect
+from tests.helpers.history import Answer, Call, Effect, LateWrite
 from tests.helpers.image import EMPTY, Event, Image
 
 
@@ -23,6 +23,13 @@ class Evidence:
     """The campaign waited for the end: no job may be left waiting or running."""
     logged_types: frozenset[str] = frozenset()
     """Types whose handlers write START and END, and return {"fence": …}."""
+    answers: Sequence[Answer] = ()
+    """What remote workers were answered, each worker's in order."""
+    late_writes: Sequence[LateWrite] = ()
+    lease_us: int = 0
+    """How long the leases of remote workers stand without a heartbeat."""
+    deaf: bool = False
+    """Workers were stopped or cut off: one that lost its lease may act until it hears of it."""
 
     @property
     def final(self) -> Image:

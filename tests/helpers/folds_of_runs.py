@@ -33,8 +33,11 @@ def repeated_runs(evidence: Evidence) -> Iterator[str]:
 def old_runs(evidence: Evidence) -> Iterator[str]:
     """Once a later run of a job has acted, no earlier one acts any more.
 
-    Not said of jobs that somebody took from their worker by force: it may need a moment to hear of that.
+    Not said of jobs that somebody took from their worker by force, nor of workers that were deaf for a while: they may
+    need a moment to hear of that.
     """
+    if evidence.deaf:
+        return
     forced = {call.args["job_id"] for call in evidence.calls if call.op == "cancel" and call.args["force"]}
     newest: dict[str, int] = {}
     for effect in evidence.effects:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -116,3 +116,51 @@ def read_effects(path: Path) -> list[Effect]:
         job_id, attempt, fence, pid, moment, time_ns = line.split(" ")
         effects.append(Effect(job_id, int(attempt), int(fence), int(pid), Moment(moment), int(time_ns)))
     return effects
+
+
+class Said(StrEnum):
+    """What a worker told the server about a lease."""
+
+    OUTCOME = "outcome"
+    BEAT = "beat"
+    HELLO = "hello"
+    """It came back and named the lease."""
+
+
+class Answer(NamedTuple):
+    """What the server answered a worker about one lease. Times are those of the machine, in microseconds."""
+
+    worker_id: str
+    job_id: str
+    fence: int
+    said: Said
+    asked_us: int
+    answered_us: int
+    stands: bool
+    """True: recorded (or known before), or the lease is valid. False: the lease is lost."""
+
+
+class LateWrite(NamedTuple):
+    """A write that came when its job had been ended by somebody else: the row before and after it."""
+
+    job_id: str
+    fence: int
+    before: str
+    after: str
+
+
+def write_answers(path: str, answers: Sequence[Answer]) -> None:
+    """Append lines in one write, so that those of many processes never mix."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, "".join(json.dumps(answer) + "\n" for answer in answers).encode())
+    finally:
+        os.close(descriptor)
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """Read what workers wrote down, each worker's answers in their order."""
+    if not path.exists():
+        return []
+    answers = [Answer(*json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [answer._replace(said=Said(answer.said)) for answer in answers]

@@ -28,6 +28,8 @@ class Event(NamedTuple):
     max_attempts: int
     fence: int
     last_error: str | None
+    time_us: int = 0
+    """By the store's clock."""
 
 
 class Row(NamedTuple):
@@ -46,6 +48,7 @@ class Row(NamedTuple):
     result: bytes | None
     digest: str
     """Over every column, and over payload, result and checkpoint wherever they stand."""
+    progress_message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,18 @@ def read_image(path: Path) -> Image:
             connection.close()
 
 
+def read_row(path: Path, job_id: str) -> Row | None:
+    """Read one job of a server that lives."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(5_000)
+        with connection:
+            found = connection.execute("SELECT key FROM job WHERE id = ?", (job_id,)).fetchall()
+            return _read_rows(connection, checkpoints=True, key=int(found[0][0])).popitem()[1] if found else None
+    finally:
+        connection.close()
+
+
 def integrity(path: Path) -> str:
     """What SQLite itself thinks of the file: "ok" or its complaint."""
     connection = apsw.Connection(str(path))
@@ -110,21 +125,24 @@ def _read(connection: apsw.Connection) -> Image:
     )
 
 
-def _read_rows(connection: apsw.Connection, *, checkpoints: bool) -> dict[int, Row]:
-    content: dict[Any, Any] = dict(connection.execute("SELECT id, data FROM content").fetchall())
+def _read_rows(connection: apsw.Connection, *, checkpoints: bool, key: int | None = None) -> dict[int, Row]:
+    """Read all jobs, or one."""
+    content: dict[Any, Any] = dict(
+        connection.execute("SELECT id, data FROM content WHERE id / 2 = coalesce(?, id / 2)", (key,)).fetchall()
+    )
     # A store whose making was interrupted has no table of checkpoints yet.
-    kept = {key: rest for key, *rest in connection.execute("SELECT * FROM checkpoint")} if checkpoints else {}
-    cursor = connection.execute("SELECT * FROM job")
+    kept = {job: rest for job, *rest in connection.execute("SELECT * FROM checkpoint")} if checkpoints else {}
+    cursor = connection.execute("SELECT * FROM job WHERE key = coalesce(?, key)", (key,))
     rows: dict[int, Row] = {}
     names: list[str] = []
     for values in cursor:
         names = names or [name for name, _ in cursor.get_description()]
         job: dict[str, Any] = dict(zip(names, values, strict=True))
-        key = job["key"]
+        key = int(job["key"])
         payload, result = content.get(2 * key, job["payload"]), content.get(2 * key + 1, job["result"])
         digest = hashlib.sha256(repr((values, payload, result, kept.get(key))).encode()).hexdigest()
         rows[key] = Row(
             key, job["id"], job["type"], job["state"], job["revision"], job["sequence"], job["attempt"],
-            job["max_attempts"], job["fence"], payload or b"", result, digest,
+            job["max_attempts"], job["fence"], payload or b"", result, digest, job["progress_message"],
         )  # fmt: skip
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -53,7 +54,7 @@ class Campaign:
     """How often the server was killed, and where."""
     unreleased: set[int] = field(default_factory=set)
     """Keys of jobs that a server could not give back in its grace."""
-    address: str = "127.0.0.1:0"
+    address: str = field(default_factory=lambda: f"{own_loopback()}:0")
     server: ServerProcess | None = None
     disk: Path | None = None
     """Folder of the store, where it is not that of everything else."""
@@ -217,6 +218,11 @@ async def wait_until_all_ended(channel: grpc.aio.Channel) -> None:
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
+
+
+def own_loopback() -> str:
+    """An address of loopback for one campaign alone: while its server is down, nobody else may get its port."""
+    return f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}.{secrets.randbelow(254) + 1}"
 
 
 def environment_number(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -18,8 +18,8 @@ ROUNDS = 6
 async def verdict_with(plant: str, window: str, campaign: Campaign) -> list[Violation]:
     """Run a small campaign against a server with `plant` in it."""
     campaign.command = (sys.executable, "-m", "tests.torture.plants.launcher", plant)
-    await campaign.kill(await campaign.start(), ANY_TIME_SERVING)
     try:
+        await campaign.kill(await campaign.start(), ANY_TIME_SERVING)
         async with campaign.clients():
             for _ in range(ROUNDS):
                 await die(campaign, window)

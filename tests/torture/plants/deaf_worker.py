@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from jobwire.worker.slots import Slots
-from jobwire_server.pool.direct import _Desk
 
 
 def plant() -> None:
-    """Make the pool deaf."""
+    """Make workers deaf, the server's own included."""
 
     def ignore(self: Any, *orders: Any) -> None:
         """Hear nothing."""
 
-    _Desk.lose = ignore  # type: ignore[method-assign]
-    _Desk.cancel = ignore  # type: ignore[method-assign]
     Slots.lose = ignore  # type: ignore[method-assign]
+    Slots.cancel = ignore  # type: ignore[method-assign]

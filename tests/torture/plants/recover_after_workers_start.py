@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jobwire_server.app import Service
+from jobwire_server.dispatch.dispatcher import Dispatcher
 from jobwire_server.recovery import RecoveryReport
 
 LATE_SECONDS = 0.3
@@ -13,15 +15,21 @@ LATE_SECONDS = 0.3
 
 def plant() -> None:
     """Put the bug in."""
-    recover = Service._recover
+    recover, grant = Service._recover, Dispatcher.grant
+    put_off: list[Callable[[], Awaitable[RecoveryReport]]] = []
     late: set[asyncio.Task[Any]] = set()
 
-    async def recover_later(self: Service, store: Any) -> RecoveryReport:
-        async def later() -> None:
-            await asyncio.sleep(LATE_SECONDS)
-            await recover(self, store)
-
-        late.add(asyncio.get_running_loop().create_task(later()))
+    async def recover_nothing(self: Service, store: Any) -> RecoveryReport:
+        put_off.append(lambda: recover(self, store))
         return RecoveryReport()
 
-    Service._recover = recover_later  # type: ignore[method-assign]
+    def grant_first(self: Dispatcher) -> None:
+        async def later() -> None:
+            await asyncio.sleep(LATE_SECONDS)
+            await put_off.pop()()
+
+        grant(self)
+        late.add(asyncio.get_running_loop().create_task(later()))
+
+    Service._recover = recover_nothing  # type: ignore[method-assign]
+    Dispatcher.grant = grant_first  # type: ignore[method-assign]

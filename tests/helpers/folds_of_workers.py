@@ -1,0 +1,113 @@
+"""Promises made to remote workers, and about them: what a lease is worth, and what a late word is not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from jobwire_server.domain.job import State
+from tests.helpers.evidence import Evidence
+from tests.helpers.history import Said
+from tests.helpers.image import Event
+
+CLOCKS_US: Final = 100_000
+"""Most by which the store's clock, which only starts as the machine's, may have parted from it."""
+
+
+class _Lease(NamedTuple):
+    """One lease in the log."""
+
+    granted: Event
+    end: Event | None
+
+    @property
+    def is_lost(self) -> bool:
+        """It ended without its holder: the fence rose."""
+        return self.end is not None and self.end.fence > self.granted.fence
+
+    @property
+    def has_run_out(self) -> bool:
+        """It ended by time (and not by somebody's order)."""
+        if not self.is_lost or self.end is None or self.end.last_error is None:
+            return False
+        return json.loads(self.end.last_error)[0] in {"LEASE_LOST", "POISONED"} and self.end.state != State.CANCELLED
+
+
+def misjudged_reports(evidence: Evidence) -> Iterator[str]:
+    """A report is recorded exactly when its own lease stands: the log says that this lease was ended by its holder."""
+    leases = _leases(evidence)
+    for answer in evidence.answers:
+        if answer.said is not Said.OUTCOME:
+            continue
+        lease = leases.get((answer.job_id, answer.fence))
+        if lease is None:
+            yield f"no lease explains {answer}"
+        elif answer.stands and (lease.end is None or lease.is_lost):
+            yield f"recorded, and the log does not say so: {answer}, {lease}"
+        elif not answer.stands and lease.end is not None and not lease.is_lost:
+            yield f"refused, and the log says that it was recorded: {answer}, {lease.end}"
+
+
+def misjudged_beats(evidence: Evidence) -> Iterator[str]:
+    """A lease is called valid, or lost, only when it was so at some moment between the question and the answer."""
+    leases = _leases(evidence)
+    for answer in evidence.answers:
+        if answer.said is Said.OUTCOME:
+            continue
+        lease = leases.get((answer.job_id, answer.fence))
+        end = None if lease is None else lease.end
+        if lease is None:
+            yield f"no lease explains {answer}"
+        elif answer.stands and end is not None and end.time_us + CLOCKS_US < answer.asked_us:
+            yield f"called valid after its end: {answer}, {end}"
+        elif not answer.stands and (end is None or end.time_us - CLOCKS_US > answer.answered_us):
+            yield f"called lost before its end: {answer}, {lease}"
+
+
+def hasty_reclaims(evidence: Evidence) -> Iterator[str]:
+    """A lease runs out no sooner than its full time after it was granted, and after each heartbeat that was answered."""
+    kept_us: dict[tuple[str, int], int] = {}
+    for answer in evidence.answers:
+        if answer.said is Said.BEAT and answer.stands:
+            run = answer.job_id, answer.fence
+            kept_us[run] = max(answer.asked_us, kept_us.get(run, 0))
+    if not evidence.lease_us:
+        return
+    for run, lease in _leases(evidence).items():
+        if lease.has_run_out and lease.end is not None:
+            kept = max(lease.granted.time_us, kept_us.get(run, 0) - CLOCKS_US)
+            if lease.end.time_us < kept + evidence.lease_us:
+                yield f"{lease.end} came {lease.end.time_us - kept} us after {run} was last kept"
+
+
+def effects_of_late_writes(evidence: Evidence) -> Iterator[str]:
+    """A write under a lost lease changes not one byte."""
+    for late in evidence.late_writes:
+        if late.before != late.after:
+            yield f"job {late.job_id} was altered by a late write under fence {late.fence}"
+
+
+def foreign_progress(evidence: Evidence) -> Iterator[str]:
+    """The progress that stands in a row is that of its newest lease. Handlers say "fence N"."""
+    newest = {job_id: fence for job_id, fence in _leases(evidence)}  # in order of revision: the last one stays
+    for row in evidence.final.rows.values():
+        said = re.fullmatch(r"fence (\d+)", row.progress_message or "")
+        if said is not None and int(said[1]) != newest.get(row.job_id):
+            yield f"job {row.job_id} shows the progress of fence {said[1]}, its newest is {newest.get(row.job_id)}"
+
+
+def _leases(evidence: Evidence) -> Mapping[tuple[str, int], _Lease]:
+    """Every lease of the log, by job and fence, in the order in which they were granted within each job."""
+    leases: dict[tuple[str, int], _Lease] = {}
+    for life in evidence.lives.values():
+        granted: Event | None = None
+        for event in life:
+            if granted is not None and event.state != State.PROCESSING:
+                leases[granted.job_id, granted.fence] = _Lease(granted, event)
+                granted = None
+            elif event.state == State.PROCESSING and event.previous_state == State.PENDING:
+                granted = event
+                leases[event.job_id, event.fence] = _Lease(event, None)
+    return leases

@@ -20,7 +20,7 @@ def find_app(location: str, *, directory: Path) -> App:
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
     try:
-        return load_app(location)
+        app = load_app(location)
     except ValueError as error:
         raise AppUnusable(f"--app {location}: {error}") from error
     except Exception as error:
@@ -28,3 +28,7 @@ def find_app(location: str, *, directory: Path) -> App:
         raise AppUnusable(
             f"--app {location}: importing {module} raised {type(error).__name__}: {error}. Repair the module."
         ) from error
+    if not app.handlers:
+        # A worker without types would be one for all types.
+        raise AppUnusable(f"--app {location}: the app has no handlers. Register one with @app.job, or leave out --app.")
+    return app

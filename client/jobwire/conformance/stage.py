@@ -142,7 +142,7 @@ class Stage:
         assert self._commands.submitter is not None
         self._may_end = True
         environment = {"JOBWIRE_ADDRESS": self.proxy.address, "JOBWIRE_QUEUE": self.queue}
-        await self._start([*self._commands.submitter, JOB_TYPE, json.dumps(payload)], environment)
+        await self._start([*self._commands.submitter, JOB_TYPE, json.dumps(payload, ensure_ascii=False)], environment)
 
     # --- jobs, straight to the server
 
@@ -314,7 +314,10 @@ class Stage:
 
     async def _start(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBWIRE_")}
-        self.program = await Process.start(words, {**inherited, **environment}, self._tasks)
+        try:
+            self.program = await Process.start(words, {**inherited, **environment}, self._tasks)
+        except OSError as error:
+            raise Deviation("a program that can be run", str(error)) from error
         self._tasks.create_task(self._mourn(self.program))
 
     async def _mourn(self, program: Process) -> None:

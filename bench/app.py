@@ -10,8 +10,8 @@ app = App("bench")
 
 
 @app.job("bench.noop")
-async def noop() -> None:
-    """Do nothing."""
+async def noop(_payload: bytes) -> None:
+    """Do nothing, whatever the payload."""
 
 
 @app.job("bench.stamp")

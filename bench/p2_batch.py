@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from importlib.resources import files
 from pathlib import Path
 from statistics import median
 
@@ -12,7 +13,8 @@ import uuid_utils
 
 from bench.figure import Figure
 from bench.load import PAYLOAD, submit_batches
-from bench.server import ROOT, serving
+from bench.server import serving
+from jobwire_server.store.migrations import shipped
 
 BATCHES = 100
 SIZE = 1_000
@@ -61,8 +63,8 @@ def bare_rate(path: Path) -> float:
     connection = apsw.Connection(str(path))
     connection.execute("PRAGMA journal_mode = wal").fetchall()
     connection.execute("PRAGMA synchronous = full")
-    schema = ROOT / "server" / "jobwire_server" / "store" / "sqlite" / "migrations" / "0001_initial.sql"
-    connection.execute(schema.read_text(encoding="utf-8"))
+    for migration in shipped(files("jobwire_server.store.sqlite") / "migrations"):
+        connection.execute(migration.sql)
     payload = PAYLOAD.encode()
     key = 0
     begin = time.perf_counter()

@@ -10,7 +10,7 @@ import click
 
 from jobwire.cli.faults import LOCAL_CODES, ExitCode
 from jobwire.cli.flags import Command, global_options
-from jobwire.cli.root import COMMANDS, JOB_COMMANDS, root
+from jobwire.cli.root import COMMANDS, NOUNS, root
 from jobwire.cli.spec import LINE_FIELDS
 from tools.markdown import generated_from, table
 
@@ -40,7 +40,7 @@ _OUTPUT: Final = """\
 | `table` | what people read (the default); for `run` and `job result` the result itself, for `submit` the id |
 | `json` | exactly one JSON document |
 | `jsonl` | one JSON object a line, as soon as it is known |
-| `id` | job ids, one a line, for `xargs` |
+| `id` | job ids, one a line, for `xargs`; of `worker list` the workers' |
 | `none` | nothing: the exit code is the answer |
 
 JSON is the proto3 mapping with the contract's own field names (`job_id`, `JOB_STATE_COMPLETED`; 64-bit numbers are
@@ -55,6 +55,8 @@ strings), and every field is there: `null` where it is not set.
 | `watch`, `job events` | `{"events": [JobEvent, ...]}`, closed on every way out, Ctrl+C and SIGTERM included |
 | `job result` | a `Payload` |
 | `job delete` | `{"deleted": [id, ...]}` |
+| `worker list` | `{"workers": [Worker, ...], "next_page_token": ...}`, over all pages that were read |
+| `work` | `{"jobs": [{"job_id", "type", "queue", "attempt", "max_attempts", "outcome", "seconds", "error"}, ...]}` |
 | `version` | `{"client": {...}, "server": ServerInfo or null}` |
 | `proto` | `{"files": [path, ...]}` |
 | `conformance` | `{"points": [{"name", "verdict", "seconds", ...}, ...], "passed": ..., "failed": ...}` |
@@ -63,7 +65,8 @@ With `json` and `jsonl` an error is one object on stderr,
 `{"error": {"code", "grpc_code", "message", "hint", "details"}}`, and nothing else is (unless stderr is a terminal)."""
 
 _EXIT_CODES: Final = {
-    ExitCode.DONE: "Done; for `run`, `wait`, `watch` and `job result`: the job is COMPLETED, or the condition holds.",
+    ExitCode.DONE: "Done; for `run`, `wait`, `watch` and `job result`: the job is COMPLETED, or the condition holds; "
+    "for `work`: drained after a signal or its last job.",
     ExitCode.UNEXPECTED: "Unexpected failure, here or in the server (INTERNAL, UNKNOWN, DATA_LOSS).",
     ExitCode.USAGE: "Wrong usage, or INVALID_ARGUMENT.",
     ExitCode.JOB_FAILED: "The job ended FAILED; for `conformance`: points failed.",
@@ -130,7 +133,7 @@ def _commands(context: click.Context) -> Iterator[str]:
             yield from _section(command, name, context)
             continue
         inner = click.Context(command, info_name=name, parent=context)
-        for verb in JOB_COMMANDS:
+        for verb in NOUNS[name]:
             found = command.get_command(inner, verb)
             assert found is not None
             yield from _section(found, verb, inner)

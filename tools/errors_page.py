@@ -53,7 +53,17 @@ _FAILURES: Final[Mapping[str, tuple[str, str]]] = {
     "UNKNOWN_TYPE": ("The worker was given a job of a type that it has no handler for.", "as the policy says"),
     "CHILD_NOT_STARTED": ("The child process for the handler could not be started.", "as the policy says"),
     "CHILD_UNUSABLE": ("The child process for the handler could not be talked to.", "as the policy says"),
-    "Retry": ("The handler raised `Retry`; the message is its reason.", "as the handler says"),
+    "PROGRAM_NOT_STARTED": (
+        "The program for the job could not be started; the message says why.",
+        "as the policy says",
+    ),
+    "Retry": (
+        "The handler raised `Retry`, or the program exited with 75; the message is its reason.",
+        "as the handler says",
+    ),
+    "Fail": ("The handler raised `Fail`, or the program exited with 65; the message is its reason.", "no"),
+    "EXIT_1": ("The program exited with 1; so for every other exit code that has no meaning.", "as the policy says"),
+    "SIGSEGV": ("The program was killed by this signal; so for every other one.", "as the policy says"),
 }
 
 _ADVICE: Final[Mapping[str, str]] = {

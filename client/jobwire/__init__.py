@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from jobwire.models import RetryPolicy as RetryPolicy
     from jobwire.models import ServerInfo as ServerInfo
     from jobwire.models import WatchCursor as WatchCursor
+    from jobwire.models import WorkerInfo as WorkerInfo
     from jobwire.payload import Payload as Payload
 
 _HOMES = {
@@ -87,6 +88,7 @@ _HOMES = {
         "RetryPolicy",
         "ServerInfo",
         "WatchCursor",
+        "WorkerInfo",
     ),
     "payload": ("Payload",),
 }

@@ -24,6 +24,7 @@ from jobwire.models import (
     RetryPolicy,
     ServerInfo,
     WatchCursor,
+    WorkerInfo,
 )
 from jobwire.payload import Payload
 from jobwire.v1 import admin_service_pb2, job_pb2, job_service_pb2
@@ -193,6 +194,21 @@ def server_info_of(message: admin_service_pb2.ServerInfo) -> ServerInfo:
         max_depth=message.max_depth,
         start_time=time_of(message.start_time) if has("start_time") else None,
         recovery=_recovery_of(message.recovery) if has("recovery") else None,
+    )
+
+
+def worker_of(message: admin_service_pb2.Worker) -> WorkerInfo:
+    """Read a worker."""
+    return WorkerInfo(
+        worker_id=message.worker_id,
+        instance_id=message.instance_id,
+        user_agent=message.user_agent,
+        queues=tuple(message.queues),
+        types=tuple(message.types),
+        max_in_flight=message.max_in_flight,
+        in_flight=message.in_flight,
+        last_seen_time=time_of(message.last_seen_time) if message.HasField("last_seen_time") else None,
+        connected=message.connected,
     )
 
 

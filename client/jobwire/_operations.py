@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 from jobwire import _convert
 from jobwire._ambient import Ambient
@@ -29,9 +29,13 @@ from jobwire._requests import (
 )
 from jobwire.durations import Duration, parse_duration
 from jobwire.errors import ArgumentInvalid, DeadlineExceeded, JobwireError, ServerBug, Unavailable
-from jobwire.models import Job, JobFilter, JobStatus, ServerInfo, WatchCursor
+from jobwire.models import Job, JobFilter, JobStatus, ServerInfo, WatchCursor, WorkerInfo
 from jobwire.settings import Settings, positive
 from jobwire.v1 import admin_service_pb2, job_service_pb2
+
+T = TypeVar("T")
+
+WORKERS_PAGE_SIZE = 200
 
 Items = Iterable[tuple[str, Any] | Submission]
 
@@ -115,12 +119,17 @@ class Operations:
         """BatchGetJobs, as many calls as it takes."""
         return GetMany(tuple(job_ids), full, self._seconds(deadline))
 
-    def pages(self, where: JobFilter | None, full: bool, page_size: int, deadline: Duration | None) -> Pages:
+    def pages(self, where: JobFilter | None, full: bool, page_size: int, deadline: Duration | None) -> Pages[Job]:
         """ListJobs, page by page."""
         if not 1 <= page_size <= 1000:
             raise ArgumentInvalid(f"page_size must lie between 1 and 1000, not {page_size}.")
         request = job_service_pb2.ListJobsRequest(filter=filter_of(where), page_size=page_size, view=view(full))
-        return Pages(request, self._seconds(deadline))
+        return Pages("ListJobs", request, self._seconds(deadline), _jobs_of_page)
+
+    def worker_pages(self, deadline: Duration | None) -> Pages[WorkerInfo]:
+        """ListWorkers, page by page."""
+        request = admin_service_pb2.ListWorkersRequest(page_size=WORKERS_PAGE_SIZE)
+        return Pages("ListWorkers", request, self._seconds(deadline), _workers_of_page)
 
     def server_info(self, deadline: Duration | None) -> Call[ServerInfo]:
         """GetServerInfo."""
@@ -218,6 +227,14 @@ def _answered_info(answer: admin_service_pb2.GetServerInfoResponse) -> ServerInf
     return _convert.server_info_of(answer.server_info)
 
 
+def _jobs_of_page(answer: job_service_pb2.ListJobsResponse) -> Sequence[Job]:
+    return [_convert.job_of(message) for message in answer.jobs]
+
+
+def _workers_of_page(answer: admin_service_pb2.ListWorkersResponse) -> Sequence[WorkerInfo]:
+    return [_convert.worker_of(message) for message in answer.workers]
+
+
 def _answered_nothing(answer: job_service_pb2.DeleteJobResponse) -> None:
     del answer
 
@@ -287,23 +304,25 @@ class GetMany:
         return [self._jobs.get(job_id) for job_id in self._job_ids]
 
 
-class Pages:
-    """ListJobs to the end: `next_call`, `take`, until `next_call` returns None."""
+class Pages(Generic[T]):
+    """A list to its end: `next_call`, `take`, until `next_call` returns None."""
 
-    def __init__(self, request: job_service_pb2.ListJobsRequest, seconds: float) -> None:
+    def __init__(self, rpc: str, request: Any, seconds: float, read: Callable[[Any], Sequence[T]]) -> None:
+        self._rpc = rpc
         self._request = request
         self._seconds = seconds
+        self._read = read
         self._is_done = False
 
     def next_call(self) -> Call[Any] | None:
         """Return the call for the next page; None at the end."""
-        return None if self._is_done else Call("ListJobs", self._request, lambda answer: answer, self._seconds)
+        return None if self._is_done else Call(self._rpc, self._request, lambda answer: answer, self._seconds)
 
-    def take(self, answer: job_service_pb2.ListJobsResponse) -> Sequence[Job]:
-        """Return the jobs of a page. A page may be empty; only an empty token is the end."""
-        request = job_service_pb2.ListJobsRequest()
+    def take(self, answer: Any) -> Sequence[T]:
+        """Return what is on a page. A page may be empty; only an empty token is the end."""
+        request = type(self._request)()
         request.CopyFrom(self._request)
         request.page_token = answer.next_page_token
         self._request = request
         self._is_done = not answer.next_page_token
-        return [_convert.job_of(message) for message in answer.jobs]
+        return self._read(answer)

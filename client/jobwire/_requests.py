@@ -21,6 +21,7 @@ from jobwire.errors import (
     Violation,
 )
 from jobwire.models import JobFilter, JobState, RetryPolicy
+from jobwire.payload import MAX_PAYLOAD_BYTES
 from jobwire.v1 import job_pb2, job_service_pb2
 
 MAX_REQUEST_BYTES = 4 * 2**20
@@ -28,6 +29,8 @@ MAX_REQUEST_BYTES = 4 * 2**20
 MAX_BATCH_BYTES = MAX_REQUEST_BYTES - 64 * 2**10
 """A batch stays below this, so that its frame always fits."""
 MAX_BATCH_SIZE = 1000
+MAX_FOLLOW_UP_BYTES = MAX_BATCH_BYTES - MAX_PAYLOAD_BYTES
+"""Follow-ups of one attempt stay below this together, so that a result fits beside them."""
 _ELEMENT_OVERHEAD_BYTES = 8  # tag and length of one element of a repeated field
 
 
@@ -109,6 +112,18 @@ def _check_size(size_bytes: int) -> None:
         raise PayloadTooLarge(
             f"The request is {size_bytes} bytes; a server takes at most {MAX_REQUEST_BYTES}.", ErrorDetails(facts=facts)
         )
+
+
+def follow_up_request(
+    job_type: str, payload: object, options: SubmitOptions, moment: Moment
+) -> job_service_pb2.SubmitJobRequest:
+    """Build the request for a job that the success of another one creates. Raises ArgumentInvalid.
+
+    It carries a request_id only when the caller gave a key: an outcome is recorded once, whatever is repeated.
+    """
+    request = _element(job_type, payload, options, moment)
+    request.request_id = options.get("key") or ""
+    return request
 
 
 _KNOWN_OPTIONS = SubmitOptions.__optional_keys__

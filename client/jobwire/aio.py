@@ -18,7 +18,7 @@ from jobwire._requests import BatchAnswer, CommonOptions, SubmitOptions, check_b
 from jobwire.durations import Duration
 from jobwire.errors import JobwireError
 from jobwire.handle import AsyncJobHandle, SubmitResult, value_of
-from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo
+from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo, WorkerInfo
 from jobwire.settings import DEFAULT_DEADLINE, Settings, make_settings
 from jobwire.watching import AsyncWatch
 
@@ -187,6 +187,14 @@ class AsyncClient:
         while (call := pages.next_call()) is not None:
             for job in pages.take(await self._wire.run(call)):
                 yield job
+
+    async def workers(self, *, deadline: Duration | None = None) -> AsyncIterator[WorkerInfo]:
+        """Iterate over the workers that are connected or were seen in the last hour, by their id. `deadline` is that of
+        each page."""
+        pages = self._operations.worker_pages(deadline)
+        while (call := pages.next_call()) is not None:
+            for worker in pages.take(await self._wire.run(call)):
+                yield worker
 
     async def server_info(self, *, deadline: Duration | None = None) -> ServerInfo:
         """Ask the server for its version, limits and place in its log."""

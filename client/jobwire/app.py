@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from jobwire.durations import Duration, parse_duration
+from jobwire.settings import DEFAULT_DEADLINE, make_settings
 from jobwire.worker.context import JobContext, current_job
 from jobwire.worker.handler import Handler, Runner
-from jobwire.worker.loading import find
+from jobwire.worker.loading import find, path_of
 from jobwire.worker.steering import Cancel, Cancelled, Fail, LeaseLost, Retry, Snooze
 
 P = ParamSpec("P")
@@ -93,6 +95,65 @@ class App:
         if callable(type):
             return register(type)
         return register
+
+    def run(  # noqa: PLR0913 (all by name but the first)
+        self,
+        address: str | None = None,
+        *,
+        slots: int = 16,
+        queues: Mapping[str, int] | Sequence[str] = ("*",),
+        worker_id: str = "",
+        lease: Duration | None = None,
+        prefetch: int = 0,
+        grace: Duration = "30s",
+        max_jobs: int | None = None,
+        max_jobs_per_child: int | None = None,
+        memory_bytes_per_child: int | None = None,
+        tls: bool = False,
+        ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
+        quiet: bool = False,
+    ) -> None:
+        """Be a worker for these handlers, in this process and thread, until SIGTERM or Ctrl+C: `jobwire work` in code.
+
+        ```python
+        if __name__ == "__main__":
+            app.run(slots=8, queues={"mail": 3, "*": 1})
+        ```
+
+        address: the argument, else JOBWIRE_ADDRESS, else 127.0.0.1:7780; a server that is not there is waited for.
+        slots: most handlers that run at once. queues: names, or names with weights; "*" is every queue not named beside
+        it. worker_id: unique among live workers, default made of the host's name. lease: wished, default the server's.
+        prefetch: jobs that may wait here beyond the slots. grace: what running jobs have to finish after the first
+        signal; the rest is given back, and the second signal ends the grace. max_jobs: return after so many.
+        max_jobs_per_child, memory_bytes_per_child: when a child process (runner="process") is replaced, or killed.
+        quiet: no line on stderr for each job.
+
+        Raises ArgumentInvalid, and JobwireError when the server refuses the worker.
+        """
+        # Whoever only registers handlers need not import a worker, nor gRPC.
+        from jobwire.worker.process import WorkerSettings  # noqa: PLC0415
+        from jobwire.worker.telling import work_aloud  # noqa: PLC0415
+        from jobwire.worker.transport import Subscription  # noqa: PLC0415
+
+        shares = queues if isinstance(queues, Mapping) else dict.fromkeys(queues, 1)
+        settings = WorkerSettings(
+            slots=slots,
+            queues=tuple(Subscription(name, weight) for name, weight in shares.items()),
+            worker_id=worker_id,
+            lease_seconds=None if lease is None else parse_duration(lease, name="lease").total_seconds(),
+            prefetch=prefetch,
+            grace_seconds=parse_duration(grace, name="grace").total_seconds(),
+            max_jobs=max_jobs,
+            max_jobs_per_child=max_jobs_per_child,
+            memory_bytes_per_child=memory_bytes_per_child,
+        )
+        connection = make_settings(
+            address, os.environ, deadline=DEFAULT_DEADLINE, patience=None, tries=None, tls=tls, files=(ca, cert, key)
+        )
+        modules = [handler.function.__module__ for handler in self._handlers.values()]
+        work_aloud(self._handlers, connection, settings, app_path=path_of(self, modules), quiet=quiet)
 
 
 def load_app(path: str) -> App:

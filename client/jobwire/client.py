@@ -18,7 +18,7 @@ from jobwire._wire import Wire
 from jobwire.durations import Duration
 from jobwire.errors import JobwireError
 from jobwire.handle import JobHandle, SubmitResult, value_of
-from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo
+from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo, WorkerInfo
 from jobwire.settings import DEFAULT_DEADLINE, Settings, make_settings
 from jobwire.watching import Watch
 
@@ -184,6 +184,13 @@ class Client:
     ) -> Iterator[Job]:
         """Iterate over jobs, newest first, fetching pages as needed. `deadline` is that of each page."""
         pages = self._operations.pages(where, full, page_size, deadline)
+        while (call := pages.next_call()) is not None:
+            yield from pages.take(self._wire.run(call))
+
+    def workers(self, *, deadline: Duration | None = None) -> Iterator[WorkerInfo]:
+        """Iterate over the workers that are connected or were seen in the last hour, by their id. `deadline` is that of
+        each page."""
+        pages = self._operations.worker_pages(deadline)
         while (call := pages.next_call()) is not None:
             yield from pages.take(self._wire.run(call))
 

@@ -6,22 +6,27 @@
 | bytes, bytearray, memoryview | application/octet-stream |
 | protobuf message | application/x-protobuf; type=FULL.NAME |
 | `Payload` | its own |
-| anything else | application/json: plain values, dataclasses, `model_dump`, enums, UUIDs, dates |
+| anything else | application/json: plain values, dataclasses, pydantic models, msgspec structs, `model_dump`, enums,
+UUIDs, decimals, dates; inside of them also messages (as ProtoJSON) and bytes (as base64) |
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
-import types
-import typing
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
-from typing import Any, TypeVar, cast, overload
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from typing import Any, TypeVar, overload
 
 from google.protobuf.message import DecodeError, Message
 
+from jobwire._foreign import Misfit, foreign_plain, is_foreign
+from jobwire._shapes import name_of, shape_of
 from jobwire.errors import ErrorDetails, NotDecodable, NotEncodable
 from jobwire.payload import Payload
 
@@ -59,26 +64,34 @@ def _to_json(value: object) -> bytes:
 
 def _plain(value: object) -> object:
     """Turn one value that `json` does not know into one that it does."""
+    if is_foreign(value):
+        return foreign_plain(value)
+    for kinds, make in _PLAIN:
+        if isinstance(value, kinds):
+            return make(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-    match value:
-        case datetime() | date() | time():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-        case uuid.UUID():
-            return str(value)
-        case Mapping():
-            return dict(value)
-        case _:
-            return _dumped(value)
-
-
-def _dumped(value: object) -> object:
     model_dump = getattr(value, "model_dump", None)
     if callable(model_dump):
         return model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+def _message_plain(message: Message) -> object:
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - only for messages in JSON
+
+    return MessageToDict(message)
+
+
+_PLAIN: tuple[tuple[tuple[type[Any], ...], Callable[[Any], object]], ...] = (
+    ((datetime, date, time), lambda value: value.isoformat()),
+    ((timedelta,), timedelta.total_seconds),
+    ((uuid.UUID, Decimal), str),
+    ((Enum,), lambda value: value.value),
+    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
+    ((Message,), _message_plain),
+    ((Mapping,), dict),
+)
 
 
 @overload
@@ -88,8 +101,9 @@ def decode(payload: Payload | None, type: type[T]) -> T: ...
 def decode(payload: Payload | None, type: type[T] | None = None) -> T | Any:  # noqa: A002  # as in result(type=…)
     """Make a value of a payload: JSON to plain values, protobuf and other media types to bytes, no payload to None.
 
-    With a type: `bytes` and `Payload` take anything as it is; a message class parses protobuf; a dataclass, a class
-    with `model_validate`, or a plain type (`dict`, `list[int]`, `str | None`) takes JSON. Raises NotDecodable.
+    With a type: `bytes` and `Payload` take anything as it is; a message class parses protobuf, or ProtoJSON; any other
+    takes JSON: pydantic models, msgspec structs, dataclasses, TypedDicts, plain types such as `dict` or `list[int]`.
+    Raises NotDecodable.
     """
     if type is Payload:
         return payload
@@ -119,7 +133,7 @@ def _from_json(payload: Payload) -> object:
 
 def _to_message(payload: Payload, wanted: Any) -> Any:
     if not (isinstance(wanted, type) and issubclass(wanted, Message)):
-        raise _undecodable(payload, f"it is a protobuf message, not {_name_of(wanted)}")
+        raise _undecodable(payload, f"it is a protobuf message, not {name_of(wanted)}")
     try:
         return wanted.FromString(payload.data)
     except DecodeError as error:
@@ -133,94 +147,12 @@ def _undecodable(payload: Payload, why: str) -> NotDecodable:
 
 def _to_type(value: object, wanted: Any) -> Any:
     try:
-        return _shape(value, wanted, "")
-    except _Mismatch as error:
-        raise NotDecodable(f"The payload is not a {_name_of(wanted)}: {error}.") from error
-    except (TypeError, ValueError) as error:  # a class's own __init__ or model_validate refused it
-        raise NotDecodable(f"The payload does not make a {_name_of(wanted)}: {error}.") from error
+        shape = _known_shape(wanted) if isinstance(wanted, type) else shape_of(wanted)
+        return shape(value, "")
+    except Misfit as error:
+        raise NotDecodable(f"The payload is not a {name_of(wanted)}: {error}.") from error
+    except TypeError as error:
+        raise NotDecodable(f"The payload cannot be read: {error}.") from error
 
 
-class _Mismatch(Exception):
-    """JSON of another shape than the type asked for."""
-
-
-def _name_of(wanted: Any) -> str:
-    return wanted.__name__ if isinstance(wanted, type) else str(wanted)
-
-
-def _shape(value: object, wanted: Any, path: str) -> object:
-    """Check a JSON value against a type, and build the dataclasses in it."""
-    if wanted is Any or wanted is object:
-        return value
-    if wanted is None:
-        wanted = types.NoneType
-    origin = typing.get_origin(wanted)
-    if origin in (typing.Union, types.UnionType):
-        return _shape_any(value, typing.get_args(wanted), path)
-    if dataclasses.is_dataclass(wanted):
-        return _shape_dataclass(value, cast("type[Any]", wanted), path)
-    model_validate = getattr(wanted, "model_validate", None)
-    if callable(model_validate):
-        return model_validate(value)
-    return _shape_plain(value, origin or wanted, typing.get_args(wanted), path)
-
-
-def _shape_any(value: object, options: tuple[Any, ...], path: str) -> object:
-    for option in options:
-        try:
-            return _shape(value, option, path)
-        except _Mismatch:
-            continue
-    raise _Mismatch(f"{path or 'it'} is {type(value).__name__}, which fits none of the types allowed")
-
-
-def _shape_dataclass(value: object, wanted: type[Any], path: str) -> object:
-    if not isinstance(value, dict):
-        raise _Mismatch(f"{path or 'it'} is {type(value).__name__}, not an object")
-    hints = typing.get_type_hints(wanted)
-    known = {each.name: each for each in dataclasses.fields(wanted) if each.init}
-    unknown = sorted(value.keys() - known.keys())
-    if unknown:
-        raise _Mismatch(f"it has no field {f'{path}.' if path else ''}{unknown[0]}")
-    shaped = {name: _shape(inner, hints[name], f"{path}.{name}" if path else name) for name, inner in value.items()}
-    return wanted(**shaped)
-
-
-_JSON_KINDS: Mapping[Any, Any] = {float: (float, int), tuple: list}
-"""What JSON has instead of a type of ours."""
-
-
-def _shape_plain(value: object, kind: Any, arguments: tuple[Any, ...], path: str) -> object:
-    if not isinstance(kind, type):
-        return value  # a type form that cannot be checked here: trust it
-    if kind is not bool and isinstance(value, bool):
-        raise _Mismatch(f"{path or 'it'} is a bool, not {kind.__name__}")
-    if kind in _SCALARS:
-        return _SCALARS[kind](value) if isinstance(value, str) else _refuse(value, kind, path)
-    if not isinstance(value, _JSON_KINDS.get(kind, kind)):
-        _refuse(value, kind, path)
-    if isinstance(value, list) and arguments:
-        return _shape_elements(value, kind, arguments, path)
-    if isinstance(value, dict) and len(arguments) == 2:
-        return {name: _shape(inner, arguments[1], f"{path}.{name}") for name, inner in value.items()}
-    return cast("Any", kind)(value) if kind in (float, tuple) else value
-
-
-def _shape_elements(values: list[Any], kind: Any, arguments: tuple[Any, ...], path: str) -> object:
-    each = arguments if kind is tuple and Ellipsis not in arguments else arguments[:1] * len(values)
-    if len(each) != len(values):
-        raise _Mismatch(f"{path or 'it'} has {len(values)} elements, not {len(each)}")
-    pairs = enumerate(zip(values, each, strict=True))
-    return kind(_shape(inner, wanted, f"{path}[{index}]") for index, (inner, wanted) in pairs)
-
-
-def _refuse(value: object, kind: type, path: str) -> object:
-    raise _Mismatch(f"{path or 'it'} is {type(value).__name__}, not {kind.__name__}")
-
-
-_SCALARS: Mapping[Any, Any] = {
-    datetime: datetime.fromisoformat,
-    date: date.fromisoformat,
-    time: time.fromisoformat,
-    uuid.UUID: uuid.UUID,
-}
+_known_shape = lru_cache(256)(shape_of)

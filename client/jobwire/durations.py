@@ -86,6 +86,22 @@ def format_duration(value: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
+def span_text(seconds: float) -> str:
+    """A duration with the digits that matter: `5ms`, `1.50s`, `23.4s`, `4m10s`, `3h05m`, `2d4h`."""
+    if seconds < 1:
+        return f"{max(round(seconds * 1000), 0)}ms"
+    if seconds < 10:
+        return f"{seconds:.2f}s"
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600}h"
+
+
 def aware(value: datetime, *, name: str = "time") -> datetime:
     """Return the time in UTC. Raises ArgumentInvalid when it has no time zone: whose midnight would it be?"""
     if not isinstance(value, datetime):

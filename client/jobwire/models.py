@@ -246,3 +246,24 @@ class ServerInfo:
     max_depth: int = 0
     start_time: datetime | None = None
     recovery: RecoveryReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """A worker, as its server sees it."""
+
+    worker_id: str
+    instance_id: str = ""
+    """Random per process start; empty for workers that poll."""
+    user_agent: str = ""
+    queues: tuple[str, ...] = ()
+    """Queues that it takes jobs of; "*" is every other one."""
+    types: tuple[str, ...] = ()
+    """Job types that it runs; empty = any."""
+    max_in_flight: int = 0
+    """Most jobs that it wants at once."""
+    in_flight: int = 0
+    """Jobs that it has."""
+    last_seen_time: datetime | None = None
+    connected: bool = False
+    """True while a stream is open."""

@@ -4,48 +4,44 @@ Start (each step is logged with its duration; one that fails undoes those before
 
     open store → migrate → recovery → dispatcher → worker pool (paused) → gRPC listener → first lease, SERVING
 
-Stop, at the first SIGTERM or SIGINT: NOT_SERVING, every call is answered DRAINING, watchers get their farewell → no
-more leases → running jobs finish, or are given back without costing an attempt → last calls end, listener closed →
-pool, dispatcher, sweeps, store. The second signal ends the
-process on the spot: what was acknowledged is on disk, and recovery returns what was running.
+The process of the pool imports its handlers meanwhile; it is connected, and paused, in its turn.
+
+Stop: NOT_SERVING, every call is answered DRAINING, watchers and workers get their farewell → no more leases → running
+jobs of the pool finish, or are given back without costing an attempt → last calls end, listener closed → pool,
+dispatcher, sweeps, store. Jobs of remote workers go on: their leases stand.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import secrets
-import signal
-import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import uuid_utils
 
-from jobwire.worker.handler import Handler
-from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
-from jobwire.worker.slots import Patience
+from jobwire.app import App
 from jobwire_server.config import Command, Config
-from jobwire_server.dispatch.dispatcher import Dispatcher
 from jobwire_server.dispatch.engine import Engine
 from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.job import SECOND_US
 from jobwire_server.jobs import Jobs
 from jobwire_server.kernel.clock import Clock, SystemClock
-from jobwire_server.kernel.failpoint import Failpoint, Failpoints
-from jobwire_server.kernel.last_resort import LastResort, last_resort, no_last_resort
-from jobwire_server.kernel.loop import background, wait_any
-from jobwire_server.kernel.telemetry import Log, LogEvent, make_log, route_python_logging
-from jobwire_server.pool.apps import find_app
-from jobwire_server.pool.builtin import builtin_app
-from jobwire_server.pool.direct import DirectTransport
+from jobwire_server.kernel.failpoint import Failpoint
+from jobwire_server.kernel.loop import background
+from jobwire_server.kernel.telemetry import Log, LogEvent
+from jobwire_server.pool.base import Pool
+from jobwire_server.pool.direct import DirectPool
+from jobwire_server.pool.lines import Plan
+from jobwire_server.pool.process import ProcessPool
 from jobwire_server.recovery import Recovery, RecoveryReport, RecoverySettings
 from jobwire_server.rpc import settings as rpc_settings
+from jobwire_server.rpc.pool_listener import PoolListener
 from jobwire_server.rpc.server import RpcServer, Served
 from jobwire_server.scheduler import Scheduler, SweepSettings
 from jobwire_server.store.sqlite.store import SqliteSettings, SqliteStore
@@ -53,24 +49,8 @@ from jobwire_server.watch.hub import WatchHub
 
 T = TypeVar("T")
 
-SWITCH_INTERVAL_SECONDS: Final = 1e-4
-"""The store's writer thread gives up the GIL at every step of SQLite and gets it back only after this long from a
-busy event loop. At Python's default of 5 ms, a commit beside such a loop takes six times as long."""
-
 LAST_CALLS_SECONDS: Final = 0.25
 """Calls in flight get this long at the end, even if running jobs have used up the grace."""
-
-POOL_SETTINGS: Final = RuntimeSettings(flush_seconds=0.5, patience=Patience(stop_seconds=0.6, drain_seconds=0.4))
-"""Handlers that do not listen when the grace is over are given up soon enough to be gone 2 s after it."""
-
-OVERDUE_SECONDS: Final = 1.6
-"""A server that has not got to its end this long after its grace is ended where it stands, so that it is gone 2 s after
-its grace whatever a handler, a disk or a busy machine does."""
-
-GC_THRESHOLDS: Final = (20_000, 20, 100)
-
-FAILPOINTS_VARIABLE: Final = "JOBWIRE_FAILPOINTS"
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class StartFailed(Exception):
@@ -93,14 +73,14 @@ class Ready:
 class _Parts:
     """What a drain has to speak to."""
 
-    dispatcher: Dispatcher
+    engine: Engine
     scheduler: Scheduler
-    pool: WorkerRuntime | None
+    pool: Pool | None
     rpc: RpcServer
 
 
-class Server:
-    """One life of a server: `run` once."""
+class Service:
+    """One life of a server, whatever process it lives in: `start`, then `drain`; the undo stack ends the rest."""
 
     def __init__(
         self,
@@ -108,88 +88,54 @@ class Server:
         *,
         log: Log,
         failpoint: Failpoint,
-        on_ready: Callable[[Ready], None],
+        on_broken: Callable[[str, BaseException], None],
         clock: Clock | None = None,
-        at_latest: LastResort = no_last_resort,
+        embedded: App | None = None,
     ) -> None:
+        """`on_broken`: told when a part that must live as long as the server has failed. `embedded`: handlers that run
+        in this very process; without them the pool is a process of its own."""
         self._config = config
-        self._at_latest = at_latest
         self._log = log
         self._failpoint = failpoint
-        self._on_ready = on_ready
+        self._on_broken = on_broken
         self._clock = clock or SystemClock()
+        self._embedded = embedded
         self._chance = random.SystemRandom().random
         self._instance_id = secrets.token_hex(8)
         self._started_us = self._clock.wall_us()
-        self._stop = asyncio.Event()
-        self._broken = asyncio.Event()
-        self._fault: BaseException | None = None
-        self._starting: asyncio.Task[Any] | None = None
-
-    async def run(self) -> int:
-        """Start, serve until a signal comes, drain; returns the exit code. Raises `StartFailed`."""
-        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-        self._starting = asyncio.current_task()
-        self._catch_signals()
-        try:
-            with ExitStack() as ending:
-                async with AsyncExitStack() as undo:
-                    parts = await self._start(undo)
-                    self._starting = None
-                    await wait_any(self._stop, self._broken, seconds=None, clock=self._clock)
-                    broken = self._broken.is_set()
-                    grace = 0.0 if broken else self._config.grace
-                    ending.enter_context(self._at_latest(grace + OVERDUE_SECONDS, int(broken)))
-                    if not broken:
-                        await self._drain(parts)
-        except asyncio.CancelledError:
-            if not self._stop.is_set():
-                raise
-        finally:
-            self._ignore_signals()
-        if self._fault is not None:
-            self._log.error(LogEvent.SERVER_FAILED, error=str(self._fault), type=type(self._fault).__name__)
-            return 1
-        self._log.info(LogEvent.SERVER_STOPPED)
-        return 0
+        self._parts: _Parts | None = None
 
     # --- start ----------------------------------------------------------------------------------------------------
 
-    async def _start(self, undo: AsyncExitStack) -> _Parts:
-        """Everything in its order. Each step leaves its undoing on `undo`."""
-        config, clock, log, started_at = self._config, self._clock, self._log, self._clock.monotonic()
-        handlers = await self._step("find handlers", self._find_handlers())
-        store = await self._step("open and migrate store", self._open_store(undo))
+    async def start(self, undo: AsyncExitStack) -> Ready:
+        """Everything in its order. Each step leaves its undoing on `undo`. Raises `StartFailed`."""
+        clock, log, started_at = self._clock, self._log, self._clock.monotonic()
+        store = self._store()
+        hub = WatchHub(store=store, clock=clock, log=log)
+        engine = self._engine(store, hub)
+        scheduler = Scheduler(store=store, clock=clock, chance=self._chance, log=log, settings=SweepSettings())
+        jobs = Jobs(store=store, hub=hub, clock=clock, new_id=new_job_id, log=log)
+        served = Served(jobs, hub, store, engine)
+        listener = PoolListener(served, clock=clock, chance=self._chance, log=log)
+        pool = self._pool(engine, listener)
+        finding = await self._find_handlers(undo, pool)
+
+        await self._step("open and migrate store", self._open_store(undo, store))
         self._failpoint("startup.before_recovery")
         recovery = await self._step("recovery", self._recover(store))
         self._failpoint("startup.after_recovery")
-        hub = WatchHub(store=store, clock=clock, log=log)
-        engine = Engine(
-            store=store,
-            clock=clock,
-            chance=self._chance,
-            instance_id=self._instance_id,
-            log=log,
-            on_progress=hub.progress,
-            settings=DispatchSettings(
-                lease_us=round(config.lease * SECOND_US), cancel_grace_us=round(config.cancel_grace * SECOND_US)
-            ),
-        )
-        scheduler = Scheduler(store=store, clock=clock, chance=self._chance, log=log, settings=SweepSettings())
         await self._step("dispatcher", self._start_dispatcher(undo, hub, scheduler, engine))
-        pool = await self._step("worker pool, paused", self._start_pool(undo, engine.dispatcher, handlers))
-        rpc = self._rpc(store, hub, engine, recovery, sorted(handlers))
+        types = await self._step("worker pool, paused", self._start_pool(undo, pool, listener, finding))
+        rpc = self._rpc(served, recovery, types)
         address = await self._step("gRPC listener", self._start_rpc(undo, rpc))
         self._failpoint("startup.before_serving")
         engine.dispatcher.grant()
-        if pool is not None:
-            await pool.resume()
-        _settle_heap()
         rpc.set_serving(True)
+
+        self._parts = _Parts(engine=engine, scheduler=scheduler, pool=pool, rpc=rpc)
         seconds = clock.monotonic() - started_at
         log.info(LogEvent.SERVER_READY, address=address, seconds=round(seconds, 3))
-        self._on_ready(Ready(address=address, recovery=recovery, types=tuple(sorted(handlers)), seconds=seconds))
-        return _Parts(dispatcher=engine.dispatcher, scheduler=scheduler, pool=pool, rpc=rpc)
+        return Ready(address=address, recovery=recovery, types=tuple(types), seconds=seconds)
 
     async def _step(self, name: str, work: Awaitable[T]) -> T:
         started_at = self._clock.monotonic()
@@ -202,29 +148,23 @@ class Server:
         self._log.info(LogEvent.STEP_ENDED, step=name, seconds=round(self._clock.monotonic() - started_at, 4))
         return result
 
-    async def _find_handlers(self) -> Mapping[str, Handler[..., Any]]:
-        handlers: dict[str, Handler[..., Any]] = {}
-        if self._config.command is Command.DEV:
-            handlers.update(builtin_app().handlers)
-        if self._config.app is not None:
-            handlers.update(find_app(self._config.app, directory=Path.cwd()).handlers)
-        return handlers
+    async def _find_handlers(self, undo: AsyncExitStack, pool: Pool | None) -> asyncio.Task[Sequence[str]] | None:
+        """Let the pool import its handlers beside the next steps: that takes longer than all of them."""
+        if pool is None:
+            return None
+        undo.push_async_callback(pool.stop)
+        finding = asyncio.get_running_loop().create_task(_sequence(pool), name="find-handlers")
 
-    async def _open_store(self, undo: AsyncExitStack) -> SqliteStore:
-        store = SqliteStore(
-            self._config.db,
-            clock=self._clock,
-            chance=self._chance,
-            settings=SqliteSettings(
-                max_depth=self._config.max_depth, cancel_grace_us=round(self._config.cancel_grace * SECOND_US)
-            ),
-            failpoint=self._failpoint,
-            log=self._log,
-        )
-        store.on_fatal(lambda error: self._break("store", error))
+        async def abandon() -> None:
+            finding.cancel()
+            await asyncio.wait((finding,))
+
+        undo.push_async_callback(abandon)
+        return finding
+
+    async def _open_store(self, undo: AsyncExitStack, store: SqliteStore) -> None:
         await store.open()
         undo.push_async_callback(store.close)
-        return store
 
     async def _recover(self, store: SqliteStore) -> RecoveryReport:
         settings = RecoverySettings(time_limit_seconds=self._config.recovery_time_limit)
@@ -247,39 +187,101 @@ class Server:
     ) -> None:
         await hub.start()
         undo.push_async_callback(hub.stop)
-        await undo.enter_async_context(background(scheduler.run(), "sweeps", self._break))
-        await undo.enter_async_context(background(engine.run(), "dispatcher", self._break))
+        await undo.enter_async_context(background(scheduler.run(), "sweeps", self._on_broken))
+        await undo.enter_async_context(background(engine.run(), "dispatcher", self._on_broken))
 
     async def _start_pool(
-        self, undo: AsyncExitStack, dispatcher: Dispatcher, handlers: Mapping[str, Handler[..., Any]]
-    ) -> WorkerRuntime | None:
-        if not handlers:
-            return None
-        pool = WorkerRuntime(
-            transport=DirectTransport(dispatcher),
-            handlers=handlers,
-            slots=self._config.slots,
-            worker_id=f"pool-{self._instance_id}",
-            instance_id=self._instance_id,
-            app_path=self._config.app,
-            settings=POOL_SETTINGS,
-            on_health=self._pool_health,
-        )
-        await pool.start()
+        self,
+        undo: AsyncExitStack,
+        pool: Pool | None,
+        listener: PoolListener,
+        finding: asyncio.Task[Sequence[str]] | None,
+    ) -> Sequence[str]:
+        if pool is None or finding is None:
+            return ()
+        types = await finding
+        undo.push_async_callback(listener.stop)
+        await listener.start()
         undo.push_async_callback(pool.stop)
-        return pool
+        await pool.connect()
+        await undo.enter_async_context(background(pool.run(), "worker pool", self._on_broken))
+        return types
 
-    def _rpc(
-        self, store: SqliteStore, hub: WatchHub, engine: Engine, recovery: RecoveryReport, types: Sequence[str]
-    ) -> RpcServer:
+    async def _start_rpc(self, undo: AsyncExitStack, rpc: RpcServer) -> str:
+        undo.push_async_callback(rpc.stop, 0.0)
+        (address,) = await rpc.start()
+        return address
+
+    # --- parts ----------------------------------------------------------------------------------------------------
+
+    def _store(self) -> SqliteStore:
+        config = self._config
+        store = SqliteStore(
+            config.db,
+            clock=self._clock,
+            chance=self._chance,
+            settings=SqliteSettings(max_depth=config.max_depth, cancel_grace_us=round(config.cancel_grace * SECOND_US)),
+            failpoint=self._failpoint,
+            log=self._log,
+        )
+        store.on_fatal(lambda error: self._on_broken("store", error))
+        return store
+
+    def _engine(self, store: SqliteStore, hub: WatchHub) -> Engine:
+        config = self._config
+        return Engine(
+            store=store,
+            clock=self._clock,
+            chance=self._chance,
+            instance_id=self._instance_id,
+            log=self._log,
+            on_progress=hub.progress,
+            settings=DispatchSettings(
+                lease_us=round(config.lease * SECOND_US), cancel_grace_us=round(config.cancel_grace * SECOND_US)
+            ),
+        )
+
+    def _pool(self, engine: Engine, listener: PoolListener) -> Pool | None:
+        config, name = self._config, f"pool-{self._instance_id}"
+        if self._embedded is not None:
+            return DirectPool(
+                engine.dispatcher,
+                self._embedded,
+                slots=config.slots,
+                worker_id=name,
+                app_path=config.app,
+                log=self._log,
+            )
+        builtin = config.command is Command.DEV
+        if config.app is None and not builtin:
+            return None
+        plan = Plan(
+            app=config.app,
+            directory=str(Path.cwd()),
+            builtin=builtin,
+            slots=config.slots,
+            max_jobs_per_child=config.max_jobs_per_child,
+            memory_per_child_bytes=config.memory_per_child,
+            log_format=config.log_format,
+            log_level=config.log_level,
+        )
+        return ProcessPool(
+            plan,
+            name=name,
+            address=lambda: listener.address,
+            bury=engine.roster.bury,
+            clock=self._clock,
+            chance=self._chance,
+            log=self._log,
+        )
+
+    def _rpc(self, served: Served, recovery: RecoveryReport, types: Sequence[str]) -> RpcServer:
         config = self._config
         tls = None
         if config.tls is not None:
             tls = rpc_settings.Tls(certificate=config.tls.cert, key=config.tls.key, client_ca=config.tls.client_ca)
         return RpcServer(
-            served=Served(
-                Jobs(store=store, hub=hub, clock=self._clock, new_id=new_job_id, log=self._log), hub, store, engine
-            ),
+            served=served,
             facts=rpc_settings.ServerFacts(
                 version=version("jobwire"),
                 # So that whoever submits a type that nobody here serves can be told.
@@ -301,85 +303,29 @@ class Server:
             log=self._log,
         )
 
-    async def _start_rpc(self, undo: AsyncExitStack, rpc: RpcServer) -> str:
-        undo.push_async_callback(rpc.stop, 0.0)
-        (address,) = await rpc.start()
-        return address
-
-    def _pool_health(self, reason: str | None) -> None:
-        if reason is None:
-            self._log.info(LogEvent.POOL_HEALTH, healthy=True)
-        else:
-            self._log.error(LogEvent.POOL_HEALTH, healthy=False, reason=reason)
-
     # --- end ------------------------------------------------------------------------------------------------------
 
-    async def _drain(self, parts: _Parts) -> None:
+    async def drain(self) -> None:
         """Take nothing new, then let jobs and calls end within the grace."""
-        config, clock = self._config, self._clock
+        parts, config, clock = self._parts, self._config, self._clock
+        if parts is None:
+            return
         ends_at = clock.monotonic() + config.grace
         self._log.info(LogEvent.SERVER_DRAINING, grace_seconds=config.grace)
         await parts.rpc.drain()
         await clock.sleep(min(config.drain_delay, config.grace))
-        await parts.dispatcher.stop_granting("the server is shutting down")
+        await parts.engine.dispatcher.stop_granting("the server is shutting down")
         parts.scheduler.stop()
         if parts.pool is not None:
             await parts.pool.drain(max(0.0, ends_at - clock.monotonic()))
         # Last, so that whoever calls while jobs finish is told DRAINING, and not cut off without a reason.
         await parts.rpc.stop(max(LAST_CALLS_SECONDS, ends_at - clock.monotonic()))
 
-    def _catch_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self._signalled)
 
-    def _ignore_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-
-    def _signalled(self) -> None:
-        """The first signal: stop in order. The next one gets the system's answer, and that is death at once."""
-        self._ignore_signals()
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        self._stop.set()
-        if self._starting is not None:
-            self._starting.cancel()
-
-    def _break(self, name: str, error: BaseException) -> None:
-        """A part that must live as long as the server has failed: end, rather than serve half."""
-        if self._fault is None:
-            self._fault = error
-            self._log.error(LogEvent.PART_FAILED, part=name, error=str(error), type=type(error).__name__)
-        self._broken.set()
-
-
-def _settle_heap() -> None:
-    """Take what the start has built out of the collector's sight, and have it look less often.
-
-    Hardly anything here forms cycles, and with a thousand watchers a full collection was seen to stop the loop for 30
-    to 170 ms.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+async def _sequence(pool: Pool) -> Sequence[str]:
+    return await pool.find_handlers()
 
 
 def new_job_id() -> str:
     """Make an id for a job or a batch: UUIDv7, so that ids grow with time."""
     return str(uuid_utils.uuid7())
-
-
-async def serve_until_signalled(
-    config: Config, environment: Mapping[str, str], *, on_ready: Callable[[Ready], None]
-) -> int:
-    """Run a server in this process until a signal ends it; returns the exit code. Raises `StartFailed`."""
-    log = make_log(config.log_format, config.log_level)
-    route_python_logging(log)
-    try:
-        failpoint = Failpoints(environment.get(FAILPOINTS_VARIABLE, ""))
-    except ValueError as error:
-        raise StartFailed(str(error)) from error
-    server = Server(config, log=log, failpoint=failpoint, on_ready=on_ready, at_latest=last_resort(log))
-    return await server.run()

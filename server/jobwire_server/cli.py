@@ -79,25 +79,17 @@ def _run(command: Command, flags: dict[str, Any], config_path: Path | None) -> i
         raise click.UsageError(str(error)) from error
     # Children are spawned, never forked, so gRPC need not keep itself ready for a fork. It reads this when imported.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    from jobwire_server.app import StartFailed, serve_until_signalled  # noqa: PLC0415 - after the line above
+    from jobwire_server.kernel.loop import loop_factory  # noqa: PLC0415 - after the line above
+    from jobwire_server.process import StartFailed, serve_until_signalled  # noqa: PLC0415
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(serve_until_signalled(config, os.environ, on_ready=_announce(config)))
     except StartFailed as error:
         raise CliError("START_FAILED", str(error)) from error
     # Nothing is left to be done: spare the interpreter its last walk through every object, which takes 0.1 s and more.
     gc.freeze()
     return code
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The faster event loop where there is one (docs/adr/0010); None = asyncio's own."""
-    try:
-        import uvloop  # noqa: PLC0415 - not installed on every platform
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def _announce(config: Config) -> Callable[[Ready], None]:

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     FLAG = "flag"
     COUNT = "count"
     DURATION = "duration"
+    SIZE = "size"
     LOG_FORMAT = "log format"
     LOG_LEVEL = "log level"
 
@@ -116,6 +117,22 @@ SETTINGS: Final = (
         minimum=1,
         maximum=10_000,
         help="Most jobs that run at once in this server's pool.",
+    ),
+    Setting(
+        name="max_jobs_per_child",
+        kind=Kind.COUNT,
+        default=0,
+        minimum=0,
+        maximum=2**31,
+        help="Jobs after which a child process of the pool (runner='process') is replaced by a fresh one. 0 = never.",
+    ),
+    Setting(
+        name="memory_per_child",
+        kind=Kind.SIZE,
+        default=0,
+        minimum=0,
+        maximum=2**53,
+        help="Resident memory at which a child process of the pool is killed; its job loses the lease. 0 = no bound.",
     ),
     Setting(
         name="grace",
@@ -215,6 +232,9 @@ class Config:
     """None = a private temporary file."""
     app: str | None
     slots: int
+    max_jobs_per_child: int
+    memory_per_child: int
+    """Bytes."""
     grace: float
     drain_delay: float
     lease: float
@@ -271,6 +291,8 @@ def _assemble(command: Command, values: Mapping[str, Any], named: set[str]) -> C
         db=None if memory else _database(values["db"]),
         app=values["app"],
         slots=values["slots"],
+        max_jobs_per_child=values["max_jobs_per_child"],
+        memory_per_child=values["memory_per_child"],
         grace=values["grace"],
         drain_delay=values["drain_delay"],
         lease=values["lease"],
@@ -354,6 +376,17 @@ def parse_duration(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
+_SIZE_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def parse_size(text: str) -> int:
+    """Read `512M`, `2G`, `64K` or a number of bytes; raise ValueError for anything else."""
+    match = re.fullmatch(r"(\d+)([KMG]?)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size: write 512M, 2G, 64K or a number of bytes")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
 def _read_flag(value: Any) -> bool:
     match value:
         case bool():
@@ -395,6 +428,7 @@ _READERS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
     Kind.FLAG: _read_flag,
     Kind.COUNT: _read_count,
     Kind.DURATION: lambda value: parse_duration(_read_text(value)),
+    Kind.SIZE: lambda value: parse_size(str(value)),
     Kind.LOG_FORMAT: _read_choice(LogFormat),
     Kind.LOG_LEVEL: _read_choice(LogLevel),
 }

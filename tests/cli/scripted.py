@@ -42,6 +42,18 @@ def not_found(job_id: str) -> Refusal:
     return Refusal("NOT_FOUND", "JOB_NOT_FOUND", f"There is no job {job_id!r}.", job_id=job_id)
 
 
+def _worker(
+    name: str, instance: str, queues: list[str], types: list[str], window: int, taken: int, *, seconds: int,
+    connected: bool = False,
+) -> admin_service_pb2.Worker:  # fmt: skip
+    worker = admin_service_pb2.Worker(
+        worker_id=name, instance_id=instance, queues=queues, types=types, max_in_flight=window, in_flight=taken,
+        connected=connected,
+    )  # fmt: skip
+    worker.last_seen_time.seconds = START_SECONDS + seconds
+    return worker
+
+
 class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.AdminServiceServicer):
     """Jobs in a dict, events in a list; a job's type names its script in `SCRIPTS`."""
 
@@ -63,6 +75,13 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         self.hold_after_progress = False
         """Leave a "flaky" job in its first attempt for a second, so that a terminal can show it."""
         self._doomed: set[str] = set()
+        self.workers = [
+            _worker(
+                "app-1-3f2a", "a", ["mail", "*"], ["email.send", "report.render"], 10, 8, seconds=1, connected=True
+            ),
+            _worker("app-2-9b10", "b", ["*"], [f"type.{n}" for n in range(5)], 4, 0, seconds=-75),
+            _worker("grpcurl", "", ["default"], [], 0, 1, seconds=-3),
+        ]
         self.calls: list[tuple[str, Message]] = []
 
     # --- the script -------------------------------------------------------------------------------------------------
@@ -302,6 +321,15 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
 
     def _all_terminal(self, job_ids: Sequence[str]) -> bool:
         return all(job_id not in self.jobs or self.jobs[job_id].status.state in TERMINAL for job_id in job_ids)
+
+    def ListWorkers(self, request: Any, context: Any) -> admin_service_pb2.ListWorkersResponse:
+        self._begin("ListWorkers", request)
+        start = int(request.page_token or 0)
+        end = start + min(2, request.page_size)  # pages end early
+        more = end < len(self.workers)
+        return admin_service_pb2.ListWorkersResponse(
+            workers=self.workers[start:end], next_page_token=str(end) if more else ""
+        )
 
     def GetServerInfo(self, request: Any, context: Any) -> admin_service_pb2.GetServerInfoResponse:
         self._begin("GetServerInfo", request)

@@ -8,7 +8,7 @@ import pytest
 
 from jobwire.cli.conditions import parse_condition
 from jobwire.cli.params import Backoff, parse_backoff, parse_duration, parse_moment, parse_pair, parse_past_moment
-from jobwire.cli.words import span_text
+from jobwire.durations import span_text
 from jobwire.v1 import job_pb2
 
 HOUR = timedelta(hours=1)

@@ -1,8 +1,8 @@
 """The README's commands and programs do what the README says, against a real server.
 
 `console` blocks are typed into a terminal: each line below a `$` command must appear in its output, in that order (… is
-anything). `jobwire dev` stays in the background until the next one or the end. `python` blocks run as programs; one
-that begins with a comment `# name.py` is written to that file instead.
+anything). `jobwire dev` and `jobwire work` stay in the background until the next one or the end. `python` blocks run as
+programs; one that begins with a comment `# name.py` is written to that file instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 BIN = Path(sys.executable).parent
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_SERVER = "jobwire dev"
+_READY = {"jobwire dev": "ready", "jobwire work ": "worker"}
+"""Commands that stay, and how the line begins that says that they are there."""
 
 
 class Step(NamedTuple):
@@ -61,21 +62,23 @@ class Reader:
             "JOBWIRE_ADDRESS": self._address,
             "TERM": "xterm",
         }
-        self._server: subprocess.Popen[str] | None = None
+        self._staying: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop_server()
+        for kind in reversed(_READY):
+            self._stop(kind)
 
     def do(self, step: Step) -> None:
         """Do one step. Raises AssertionError when something else happens than the page says."""
         text = step.text.replace("127.0.0.1:7780", self._address)
+        kind = next((kind for kind in _READY if text.startswith(kind)), None)
         if step.language == "python":
             self._program(text)
-        elif text.startswith(_SERVER):
-            self._start_server(text, step.lines)
+        elif kind is not None:
+            self._start(kind, text, step.lines)
         else:
             self._command(text, step.lines)
 
@@ -91,29 +94,29 @@ class Reader:
         for promised in re.findall(r"print\(.*\) +# (.+)$", text, re.MULTILINE):
             assert promised in done.stdout
 
-    def _start_server(self, command: str, lines: tuple[str, ...]) -> None:
-        self._stop_server()
+    def _start(self, kind: str, command: str, lines: tuple[str, ...]) -> None:
+        self._stop(kind)
         port = self._address.rpartition(":")[2]
-        self._server = subprocess.Popen(
-            [*shlex.split(command), "--port", port], cwd=self._folder, env=self._environ, stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
-        assert self._server.stderr is not None
+        words = [*shlex.split(command), *(["--port", port] if kind == "jobwire dev" else [])]
+        process = self._staying[kind] = subprocess.Popen(
+            words, cwd=self._folder, env=self._environ, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
         shown = []
-        for line in self._server.stderr:
+        for line in process.stderr:
             shown.append(line)
-            if line.startswith("ready"):
+            if line.startswith(_READY[kind]):
                 break
         assert_shows("".join(shown), tuple(line.replace("127.0.0.1:7780", self._address) for line in lines))
 
-    def _stop_server(self) -> None:
-        if self._server is not None:
-            assert self._server.stderr is not None
-            self._server.terminate()
-            rest = self._server.stderr.read()
-            self._server.stderr.close()
-            assert self._server.wait(timeout=30) == 0, rest
-            self._server = None
+    def _stop(self, kind: str) -> None:
+        process = self._staying.pop(kind, None)
+        if process is not None:
+            assert process.stderr is not None
+            process.terminate()
+            rest = process.stderr.read()
+            process.stderr.close()
+            assert process.wait(timeout=30) == 0, rest
 
     def _command(self, command: str, lines: tuple[str, ...]) -> None:
         _, shown = Terminal(columns=200).run(["bash", "-c", command], self._environ, folder=self._folder)

@@ -11,6 +11,9 @@ from jobwire_server.domain.errors import FieldInvalid, JobwireError, PayloadTooL
 
 # The published catalogue, as far as the server itself raises it.
 REASONS = {
+    "LEASE_TOKEN_MALFORMED",
+    "PROTOCOL_VIOLATION",
+    "WORKER_SILENT",
     *("FIELD_INVALID", "PAYLOAD_TOO_LARGE", "BATCH_TOO_LARGE", "PAGE_TOKEN_INVALID", "PAGE_TOKEN_MISMATCH"),
     *("REQUEST_ID_REUSED", "JOB_NOT_FOUND", "JOB_ID_TAKEN", "JOB_TERMINAL", "JOB_NOT_TERMINAL", "JOB_SUCCEEDED"),
     *("LEASE_LOST", "REVISION_COMPACTED", "REVISION_IN_FUTURE", "STORE_EPOCH_CHANGED", "QUEUE_FULL", "STORE_FULL"),

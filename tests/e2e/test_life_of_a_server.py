@@ -94,7 +94,6 @@ async def test_the_steps_of_the_start_are_logged_in_their_order(world: World) ->
     names = [event["event"] for event in events_of(server)]
 
     assert steps == [
-        "find handlers",
         "open and migrate store",
         "recovery",
         "dispatcher",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from jobwire_server.app import Ready, Server, StartFailed
 from jobwire_server.config import Command, load
 from jobwire_server.dispatch.dispatcher import Dispatcher
 from jobwire_server.kernel.failpoint import no_failpoint
 from jobwire_server.kernel.telemetry import SilentLog
+from jobwire_server.process import Ready, Server, StartFailed
 from jobwire_server.store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.asyncio

@@ -48,7 +48,8 @@ def check(path: Path) -> None:
     log: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for event in read(
         path,
-        "SELECT key, revision, sequence, kind, previous_state, state, attempt, fence FROM event ORDER BY revision",
+        "SELECT key, revision, sequence, kind, previous_state, state, attempt, fence, previous FROM event "
+        "ORDER BY revision",
     ):
         assert event[1] > compacted
         log[event[0]].append(event)
@@ -61,16 +62,29 @@ def check(path: Path) -> None:
         _check_row(jobs.get(key), events[-1])
     for key, row in jobs.items():
         assert key in log or row[1] <= compacted, f"job {key} has no events"
+    _check_what_belongs_to_jobs(path)
+
+
+def _check_what_belongs_to_jobs(path: Path) -> None:
+    """Checkpoints, large contents, labels and attempts are there exactly as long as their jobs say so."""
+    flagged = read(path, "SELECT key FROM job WHERE checkpointed = 1 ORDER BY key")
+    assert read(path, "SELECT key FROM checkpoint ORDER BY key") == flagged, "checkpoints and their flags differ"
+    assert not read(path, "SELECT key FROM job WHERE checkpointed = 1 AND state = 5"), "a success kept its checkpoint"
+    for table, key in (("content", "id / 2"), ("label", "key"), ("attempt", "key")):
+        lost = read(path, f"SELECT {key} FROM {table} WHERE {key} NOT IN (SELECT key FROM job)")
+        assert not lost, f"{table} of jobs that are gone: {lost}"
 
 
 def _check_life(key: int, events: list[tuple[Any, ...]], *, whole: bool) -> None:
     if whole:
-        _, revision, sequence, kind, previous, state, attempt, fence = events[0]
+        _, revision, sequence, kind, previous, state, attempt, fence, link = events[0]
         assert (revision, sequence, kind, previous, attempt, fence) == (key, 1, EventKind.CREATED, None, 0, 0)
+        assert link is None, f"job {key}: something before its creation"
         assert state in INITIAL_STATES
     for before, after in itertools.pairwise(events):
-        _, _, sequence, kind, previous, state, attempt, fence = after
+        _, _, sequence, kind, previous, state, attempt, fence, link = after
         assert sequence == before[2] + 1, f"job {key}: a gap before {after}"
+        assert link == before[1], f"job {key}: {after} does not name {before}"
         assert previous == before[5], f"job {key}: {after} does not follow {before}"
         assert before[3] != EventKind.DELETED, f"job {key}: life after deletion"
         if kind == EventKind.DELETED:
@@ -89,7 +103,7 @@ def _check_life(key: int, events: list[tuple[Any, ...]], *, whole: bool) -> None
 
 
 def _check_row(row: tuple[Any, ...] | None, last: tuple[Any, ...]) -> None:
-    key, revision, sequence, kind, _, state, attempt, fence = last
+    key, revision, sequence, kind, _, state, attempt, fence, _ = last
     if kind == EventKind.DELETED:
         assert row is None, f"job {key} was deleted and is still there"
         return

@@ -45,7 +45,7 @@ class Row(NamedTuple):
     payload: bytes
     result: bytes | None
     digest: str
-    """Over every column, and over payload and result wherever they stand."""
+    """Over every column, and over payload, result and checkpoint wherever they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ def _read(connection: apsw.Connection) -> Image:
 
 def _read_rows(connection: apsw.Connection) -> dict[int, Row]:
     content: dict[Any, Any] = dict(connection.execute("SELECT id, data FROM content").fetchall())
+    checkpoints = {key: rest for key, *rest in connection.execute("SELECT * FROM checkpoint")}
     cursor = connection.execute("SELECT * FROM job")
     rows: dict[int, Row] = {}
     names: list[str] = []
@@ -120,7 +121,7 @@ def _read_rows(connection: apsw.Connection) -> dict[int, Row]:
         job: dict[str, Any] = dict(zip(names, values, strict=True))
         key = job["key"]
         payload, result = content.get(2 * key, job["payload"]), content.get(2 * key + 1, job["result"])
-        digest = hashlib.sha256(repr((values, payload, result)).encode()).hexdigest()
+        digest = hashlib.sha256(repr((values, payload, result, checkpoints.get(key))).encode()).hexdigest()
         rows[key] = Row(
             key, job["id"], job["type"], job["state"], job["revision"], job["sequence"], job["attempt"],
             job["max_attempts"], job["fence"], payload or b"", result, digest,

@@ -58,6 +58,7 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
         self.refusals: dict[str, deque[Refusal]] = {}
         self.stream_lengths: deque[int] = deque()
         self.calls: list[tuple[str, Any]] = []
+        self.workers: list[admin_service_pb2.Worker] = []
         self.open_streams = 0
         self.events_per_response = 3
         self._changed = asyncio.Condition()
@@ -207,6 +208,14 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
         info = admin_service_pb2.ServerInfo(version="1.2.3", store="sqlite", max_batch_size=1000)
         info.current.epoch, info.current.revision = self.memory.epoch, self.memory.revision
         return admin_service_pb2.GetServerInfoResponse(server_info=info)
+
+    async def ListWorkers(self, request: Any, context: Any) -> admin_service_pb2.ListWorkersResponse:
+        await self._enter("ListWorkers", request, context)
+        start = int(request.page_token or 0)
+        end = start + min(2, request.page_size)  # every response ends early
+        more = end < len(self.workers)
+        page = self.workers[start:end]
+        return admin_service_pb2.ListWorkersResponse(workers=page, next_page_token=str(end) if more else "")
 
     # --- streams ------------------------------------------------------------------------------------------------------
 

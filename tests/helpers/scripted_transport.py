@@ -72,6 +72,7 @@ class ScriptedTransport:
         headers: Mapping[str, str] | None = None,
         attempt: int = 1,
         timeout_seconds: float | None = None,
+        **facts: Any,
     ) -> list[int]:
         """Queue jobs, then assign what the window has room for."""
         if isinstance(payload, bytes):
@@ -81,7 +82,7 @@ class ScriptedTransport:
             Assignment(
                 token=token, job_id=f"job-{token}", queue="default", type=job_type, attempt=attempt, max_attempts=20,
                 fence=token * 10, payload=payload, headers=headers or {},
-                lease_seconds=self.welcome.lease_seconds, timeout_seconds=timeout_seconds,
+                lease_seconds=self.welcome.lease_seconds, timeout_seconds=timeout_seconds, **facts,
             )
             for token in tokens
         )  # fmt: skip

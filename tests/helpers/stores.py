@@ -24,6 +24,7 @@ from jobwire_server.store.base import (
     LeaseState,
     LeaseUpdate,
     Owner,
+    QueueShare,
     Report,
     ReportAnswer,
     ReportCode,
@@ -177,6 +178,12 @@ class StoreRig:
     ) -> list[Lease]:
         """Lease up to `limit` jobs."""
         return await self.store.lease(LeaseRequest(owner, lanes, limit, round(lease_s * SECOND_US)))
+
+    async def share(self, limit: int, *shares: QueueShare, queues: Sequence[str] = ()) -> list[str]:
+        """Lease jobs of type `work` of the queues of these shares (and others); return the queue of each, in order."""
+        lanes = [Lane(queue, "work") for queue in (*(share.queue for share in shares), *queues)]
+        leases = await self.store.lease(LeaseRequest(US, lanes, limit, 30 * SECOND_US, shares=shares))
+        return [lease.queue for lease in leases]
 
     async def lease_one(self, **arguments: Any) -> Lease:
         """Lease exactly one job."""

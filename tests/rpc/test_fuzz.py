@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -19,9 +19,10 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode, aio
 
-from jobwire.v1 import admin_service_pb2, job_service_pb2
-from jobwire_server.rpc.server import RpcSettings
+from jobwire.v1 import admin_service_pb2, job_service_pb2, worker_service_pb2
+from jobwire_server.rpc.server import RpcSettings, _Secrets
 from jobwire_server.rpc.status import CODES, DETAILS_KEY
+from tests.rpc.remote_worker import hello
 from tests.rpc.rig import FastClock, RpcRig
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -30,7 +31,9 @@ COUNT = 10_000 * int(os.environ.get("SCALE") or 1)
 WIRE_COUNT = 200
 UNARY = [
     "SubmitJob", "BatchSubmitJobs", "GetJob", "BatchGetJobs", "ListJobs", "CancelJob", "RetryJob", "DeleteJob",
+    "PullJobs", "CompleteJob", "FailJob", "Heartbeat", "ReportOutcomes",
 ]  # fmt: skip
+WORKER_METHODS = {"PullJobs", "CompleteJob", "FailJob", "Heartbeat", "ReportOutcomes", "Work"}
 STREAMS = ["WatchJob", "WatchJobs"]
 ALLOWED = {
     StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.ALREADY_EXISTS,
@@ -124,6 +127,8 @@ def random_value(field: FieldDescriptor, chance: random.Random) -> Any:
         return chance.choice(FLOATS)
     if kind in (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_ENUM):
         return chance.choice([number for number in NUMBERS if abs(number) < 2**31])
+    if kind == FieldDescriptor.CPPTYPE_UINT64:
+        return chance.choice([number for number in NUMBERS if number >= 0])
     return chance.choice(NUMBERS)
 
 
@@ -136,7 +141,7 @@ def broken(raw: bytes, chance: random.Random) -> bytes:
 
 
 def request_for(method: str, chance: random.Random) -> bytes:
-    kind = getattr(job_service_pb2, f"{method}Request")
+    kind = getattr(worker_service_pb2 if method in WORKER_METHODS else job_service_pb2, f"{method}Request")
     way = chance.randrange(4)
     if way == 0:
         return random_bytes(chance)
@@ -152,7 +157,7 @@ def check(context: Context) -> None:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert CODES[info.reason] is context.code
-    assert context.code in ALLOWED or info.reason == "STREAM_AGE", (context.code, context.message)
+    assert context.code in ALLOWED or info.reason in {"STREAM_AGE", "WORKER_SILENT"}, (context.code, context.message)
     assert (status.message, status.code) == (context.message, context.code.value[0])
     assert status.ByteSize() < 2500
 
@@ -204,10 +209,37 @@ async def _briefly(handle: Callable[..., Any], request: bytes, context: Context)
         written.cancel()
 
 
+async def test_the_work_stream_takes_anything() -> None:
+    chance = random.Random("Work")
+    async with hasty_rig() as rig:
+        await rig.submit(job_id="job-1")
+        handle = handler_of(rig, "Work").stream_stream
+        codes: Counter[StatusCode] = Counter()
+        for _ in range(COUNT // 200):
+            contexts = [Context() for _ in range(40)]
+            async with asyncio.TaskGroup() as group:
+                for context in contexts:
+                    group.create_task(handle(_frames(chance), context))
+            for context in contexts:
+                check(context)
+                codes[context.code] += 1
+        assert rig.log.errors == []
+        assert (await rig.submit()).job_id
+    assert codes[StatusCode.INVALID_ARGUMENT] > COUNT / 100
+
+
+async def _frames(chance: random.Random) -> AsyncIterator[bytes]:
+    """A few frames, often with a sound hello in front."""
+    if chance.random() < 0.7:
+        yield worker_service_pb2.WorkRequest(hello=hello(worker_id=f"w{chance.randrange(9)}")).SerializeToString()
+    for _ in range(chance.choice((1, 3, 10))):
+        yield request_for("Work", chance)
+
+
 @pytest.mark.parametrize("method", [*UNARY, *STREAMS])
 async def test_over_the_wire_it_is_no_different(method: str) -> None:
     chance = random.Random(f"wire/{method}")
-    path = f"/jobwire.v1.JobService/{method}"
+    path = f"/{service_of(method)}/{method}"
     async with RpcRig() as rig:
         codes = {await _wire_code(rig, method, path, random_bytes(chance)) for _ in range(WIRE_COUNT)}
         assert codes <= ALLOWED
@@ -229,7 +261,11 @@ async def _wire_code(rig: RpcRig, method: str, path: str, request: bytes) -> Sta
 
 
 def handler_of(rig: RpcRig, method: str) -> Any:
-    return rig.server._services(b"x" * 32)["jobwire.v1.JobService"][method]
+    return rig.server._services(_Secrets(b"x" * 32, b"y" * 32))[service_of(method)][method]
+
+
+def service_of(method: str) -> str:
+    return "jobwire.v1.WorkerService" if method in WORKER_METHODS else "jobwire.v1.JobService"
 
 
 def revision_of(rig: RpcRig) -> int:

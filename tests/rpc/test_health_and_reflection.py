@@ -15,7 +15,7 @@ from tests.rpc.rig import Code, RpcRig, refused
 pytestmark = pytest.mark.asyncio
 
 Status = health_pb2.HealthCheckResponse
-OURS = ["jobwire.v1.AdminService", "jobwire.v1.JobService"]
+OURS = ["jobwire.v1.AdminService", "jobwire.v1.JobService", "jobwire.v1.WorkerService"]
 STANDARD = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

@@ -95,6 +95,7 @@ async def test_grpcurl_lists_and_describes_everything(tools: Tools) -> None:
         "grpc.reflection.v1alpha.ServerReflection",
         "jobwire.v1.AdminService",
         SERVICE,
+        "jobwire.v1.WorkerService",
     ]
     assert len(methods.out.split()) == 10
     assert described.exit_code == 0, described.err

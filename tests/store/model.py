@@ -5,7 +5,7 @@ It knows the lifecycle from `domain.lifecycle` alone (`step`, `decide`) and noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,13 +14,14 @@ from jobwire_server.domain.job import (
     DEFAULT_RETRY_POLICY,
     TERMINAL_STATES,
     WAITING_STATES,
+    Content,
     NewJob,
     RetryPolicy,
     State,
 )
 from jobwire_server.domain.lifecycle import AttemptFacts, Event, decide, step
-from jobwire_server.domain.outcome import LeaseLost, Outcome
-from jobwire_server.store.base import Lane, Owner, ReportCode, Transport
+from jobwire_server.domain.outcome import LeaseLost, Outcome, Released, Stopped, Succeeded
+from jobwire_server.store.base import Lane, Owner, QueueShare, ReportCode, Transport
 
 Name = tuple[str, str]
 """(tenant, job id)."""
@@ -65,7 +66,11 @@ class ModelJob:
     owner: Owner | None = None
     lease_end_us: int | None = None
     finish_us: int | None = None
+    lease_us: int | None = None
+    """When it was leased last."""
     error: str | None = None
+    result: Content | None = None
+    checkpoint: Content | None = None
 
     @property
     def tenant(self) -> str:
@@ -76,7 +81,8 @@ class ModelJob:
         """What must stand in the table (`ROW` of the state machine)."""
         return (
             *self.name, self.state, self.attempt, self.max_attempts, self.fence, self.losses, self.sequence,
-            self.due_us, self.lease_end_us, self.finish_us, self.cancel,
+            self.due_us, self.lease_end_us, self.finish_us, self.cancel, self.checkpoint is not None,
+            *(self.owner if self.state is State.PROCESSING and self.owner else (None, None, None))[1:],
         )  # fmt: skip
 
 
@@ -128,7 +134,9 @@ class Model:
         self.changes.append(Change(added.name, 1, None, added.state, 0, 0))
         return added
 
-    def lease(self, lanes: Iterable[Lane], limit: int, owner: Owner, lease_us: int) -> list[ModelJob]:
+    def lease(
+        self, lanes: Iterable[Lane], limit: int, owner: Owner, lease_us: int, shares: Sequence[QueueShare] = ()
+    ) -> list[ModelJob]:
         """Choose and lease, in the order promised."""
         wanted = set(lanes)
         ready = [
@@ -137,10 +145,11 @@ class Model:
             if job.state is State.PENDING and job.lane in wanted and not self._expired(job)
         ]
         ready.sort(key=lambda job: (-job.priority, job.due_us, job.key))
-        for job in ready[:limit]:
+        chosen = _in_turn(ready, {share.queue: share for share in shares}, limit) if shares else ready[:limit]
+        for job in chosen:
             self._move(job, Event.LEASE)
-            job.owner, job.lease_end_us = owner, self.now_us + lease_us
-        return ready[:limit]
+            job.owner, job.lease_us, job.lease_end_us = owner, self.now_us, self.now_us + lease_us
+        return chosen
 
     def report(self, key: int, fence: int, outcome: Outcome) -> tuple[bool, ModelJob | None]:
         """Whether the report counts, and its job."""
@@ -148,15 +157,43 @@ class Model:
         if job is None or job.state is not State.PROCESSING or job.fence != fence:
             return False, job
         self._end(job, outcome)
+        if isinstance(outcome, Succeeded | Stopped):
+            job.result = outcome.result
+        if job.state is State.COMPLETED:
+            job.checkpoint = None
         return True, job
 
-    def extend(self, key: int, fence: int, lease_us: int) -> ModelJob | None:
+    def extend(self, key: int, fence: int, lease_us: int, checkpoint: Content | None) -> ModelJob | None:
         """The job whose lease was extended."""
-        for job in self.jobs.values():
-            if job.key == key and job.state is State.PROCESSING and job.fence == fence:
-                job.lease_end_us = self.now_us + lease_us
-                return job
-        return None
+        job = self._held(key, fence)
+        if job is not None:
+            job.lease_end_us = self.now_us + lease_us
+            job.checkpoint = checkpoint or job.checkpoint
+        return job
+
+    def reattach(self, owner: Owner, held: Iterable[tuple[int, int]]) -> tuple[list[ModelJob | None], int]:
+        """The jobs of the leases that stand, and how many were given back."""
+        named = [self._held(key, fence) for key, fence in held]
+        lost = [job for job in self.held_by(owner.instance_id, over=True) if job not in named]
+        for job in lost:
+            self._end(job, Released())
+        for job in named:
+            if job is not None:
+                job.owner = owner
+        return named, len(lost)
+
+    def stands(self, key: int, fence: int) -> bool:
+        """Whether a lease is its job's current one."""
+        return self._held(key, fence) is not None
+
+    def held_by(self, instance_id: str, *, over: bool = False) -> list[ModelJob]:
+        """What an instance holds, oldest lease first."""
+        held = [
+            job
+            for job in self._processing()
+            if job.owner and job.owner.instance_id == instance_id and (over or not self._over(job))
+        ]
+        return sorted(held, key=lambda job: (job.lease_us, job.key))
 
     def cancel(self, job: ModelJob, *, force: bool) -> None:
         """Cancel a job that has not ended."""
@@ -176,7 +213,7 @@ class Model:
         self._move(job, Event.REQUEUE_LATER if later else Event.REQUEUE)
         job.max_attempts = job.attempt + (additional or job.policy.max_attempts)
         job.due_us = schedule_us if later and schedule_us is not None else self.now_us
-        job.losses, job.cancel, job.finish_us, job.error = 0, False, None, None
+        job.losses, job.cancel, job.finish_us, job.error, job.result = 0, False, None, None, None
         if self._expired(job):
             job.expire_us = None
 
@@ -254,9 +291,12 @@ class Model:
         job.attempt += change.attempt
         job.fence += change.fence
         job.sequence += 1
-        job.owner = job.lease_end_us = None
+        job.lease_end_us = None
         job.finish_us = self.now_us if job.state in TERMINAL_STATES else None
         self.changes.append(Change(job.name, job.sequence, previous, job.state, job.attempt, job.fence))
+
+    def _held(self, key: int, fence: int) -> ModelJob | None:
+        return next((job for job in self._processing() if (job.key, job.fence) == (key, fence)), None)
 
     def _processing(self) -> list[ModelJob]:
         return [job for job in self.jobs.values() if job.state is State.PROCESSING]
@@ -266,6 +306,23 @@ class Model:
 
     def _over(self, job: ModelJob) -> bool:
         return job.lease_end_us is not None and job.lease_end_us <= self.now_us
+
+
+def _in_turn(ready: Sequence[ModelJob], shares: Mapping[str, QueueShare], limit: int) -> list[ModelJob]:
+    """Serve the queue whose turn is lowest, again and again."""
+    chosen: list[ModelJob] = []
+    for _ in range(limit):
+        turns = []
+        for queue in {job.lane.queue for job in ready if job not in chosen}:
+            share = shares.get(queue, QueueShare(queue))
+            served = sum(job.lane.queue == queue for job in chosen)
+            if share.limit is None or served < share.limit:
+                turns.append((share.turn + served / share.weight, queue))
+        if not turns:
+            break
+        queue = min(turns)[1]
+        chosen.append(next(job for job in ready if job.lane.queue == queue and job not in chosen))
+    return chosen
 
 
 def stale_code(job: ModelJob | None, fence: int, outcome_ends_in_success: bool) -> ReportCode:

@@ -17,10 +17,33 @@ from jobwire.app import App, JobContext, Snooze
 from jobwire.payload import Payload
 
 app = App("children")
+hoard: list[bytes] = []
 
 
 @app.job("pid", runner="process")
 def pid() -> int:
+    return os.getpid()
+
+
+@app.job("pid.async")
+async def pid_async() -> int:
+    return os.getpid()
+
+
+@app.job("exit.async")
+async def exit_async() -> None:
+    os._exit(9)
+
+
+@app.job("pid.thread")
+def pid_thread() -> int:
+    return os.getpid()
+
+
+@app.job("grow", runner="process")
+def grow(mebibytes: int, seconds: float) -> int:
+    hoard.append(b"x" * (mebibytes << 20))
+    time.sleep(seconds)
     return os.getpid()
 
 
@@ -61,6 +84,18 @@ def talk() -> list[str]:
 def facts(ctx: JobContext) -> list[object]:
     remaining = ctx.remaining_seconds
     return [ctx.job_id, ctx.attempt, ctx.fence, dict(ctx.headers), remaining is not None and 0 < remaining <= 60]
+
+
+@app.job("facts.more", runner="process")
+def more_facts(ctx: JobContext) -> list[object]:
+    return [dict(ctx.labels), ctx.lost_leases, ctx.last_checkpoint, ctx.deadline is not None]
+
+
+@app.job("chain", runner="process")
+def chain(ctx: JobContext, count: int) -> str:
+    for number in range(count):
+        ctx.follow_up("next", number)
+    return "chained"
 
 
 @app.job("inheritance", runner="process")

@@ -1,4 +1,7 @@
-"""A worker process that starts one job in a child and waits to be killed: `doomed_worker TYPE PATH`."""
+"""A worker process that starts one job and waits to be killed.
+
+`doomed_worker TYPE PATH` runs a job of `child_jobs` in a child, `doomed_worker -- PROGRAM ARGS` a program.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,20 @@ import asyncio
 import json
 import sys
 
+from jobwire.worker.programs.handler import Program
 from tests.worker.child_jobs import app
 from tests.worker.support import working
 
 
-async def main() -> None:
+async def main(first: str, *rest: str) -> None:
     """Run until killed."""
+    if first == "--":
+        async with working({"it": Program(rest, type="it")}) as worker:
+            worker.server.offer("it")
+            await asyncio.Event().wait()
     async with working(app, app_path="tests.worker.child_jobs:app") as worker:
-        worker.server.offer(sys.argv[1], json.dumps(sys.argv[2]).encode())
+        worker.server.offer(first, json.dumps(rest[0]).encode())
         await asyncio.Event().wait()
 
 
-asyncio.run(main())
+asyncio.run(main(*sys.argv[1:]))

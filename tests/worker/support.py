@@ -6,12 +6,13 @@ import asyncio
 import os
 import select
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from jobwire.app import App
+from jobwire.worker.handler import Handler
 from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
 from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
@@ -32,7 +33,7 @@ class Worker:
 
 @asynccontextmanager
 async def working(
-    app: App,
+    app: App | Mapping[str, Handler[..., Any]],
     *,
     slots: int = 4,
     server: ScriptedTransport | None = None,
@@ -40,11 +41,12 @@ async def working(
     app_path: str | None = None,
     settings: RuntimeSettings | None = None,
 ) -> AsyncIterator[Worker]:
-    """Run the app's handlers; time stands still if a clock is given."""
+    """Run these handlers; time stands still if a clock is given."""
+    handlers = app.handlers if isinstance(app, App) else app
     server = server or ScriptedTransport()
     health: list[str | None] = []
     runtime = WorkerRuntime(
-        transport=server, handlers=app.handlers, slots=slots, worker_id="w", app_path=app_path,
+        transport=server, handlers=handlers, slots=slots, worker_id="w", app_path=app_path,
         settings=settings or RuntimeSettings(), clock=clock, on_health=health.append,
     )  # fmt: skip
     await runtime.start()
@@ -111,6 +113,19 @@ class Notes:
     def close(self) -> None:
         """Stop listening."""
         os.close(self._fd)
+
+
+async def ended(pid: int) -> None:
+    """Wait until this process is gone."""
+    try:
+        watch = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        readable, _, _ = await asyncio.to_thread(select.select, [watch], [], [], 20)
+        assert readable, f"process {pid} lives on"
+    finally:
+        os.close(watch)
 
 
 async def settled() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import json
 import os
-import select
 import signal
 import sys
 import termios
@@ -25,7 +24,7 @@ from jobwire.worker.transport import Failure, Outcome, Release, Stopped, Success
 from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
 from tests.worker.child_jobs import app
-from tests.worker.support import Notes, Worker, settled, until, working
+from tests.worker.support import Notes, Worker, ended, settled, until, working
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -52,19 +51,6 @@ def decoded(outcome: Outcome) -> Any:
 
 def text(value: object) -> bytes:
     return json.dumps(value).encode()
-
-
-async def ended(pid: int) -> None:
-    """Wait until this process is gone."""
-    try:
-        watch = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        readable, _, _ = await asyncio.to_thread(select.select, [watch], [], [], 20)
-        assert readable, f"process {pid} lives on"
-    finally:
-        os.close(watch)
 
 
 @pytest.fixture
@@ -120,7 +106,7 @@ async def test_arguments_and_results_cross_the_pipe(kind: str, payload: bytes | 
         assert decoded(await worker.server.outcome(worker.server.offer(kind, payload))) == result
 
 
-@pytest.mark.parametrize("size", [0, 100, 3_000_000])
+@pytest.mark.parametrize("size", [0, 100, 1_000_000])
 async def test_payloads_cross_the_pipe_untouched(size: int) -> None:
     payload = Payload(os.urandom(size), "image/gif", "gzip")
     async with children() as worker:
@@ -131,6 +117,21 @@ async def test_a_child_knows_the_job_and_its_deadline() -> None:
     async with children() as worker:
         token = worker.server.offer("facts", headers={"a": "b"}, attempt=3, timeout_seconds=60.0)
         assert decoded(await worker.server.outcome(token)) == ["job-1", 3, 10, {"a": "b"}, True]
+
+
+async def test_a_child_knows_what_earlier_attempts_left() -> None:
+    async with children() as worker:
+        checkpoint = Payload(b'{"i":3}', "application/json")
+        token = worker.server.offer("facts.more", labels={"a": "b"}, lost_leases=2, checkpoint=checkpoint)
+        assert decoded(await worker.server.outcome(token)) == [{"a": "b"}, 2, {"i": 3}, False]
+
+
+async def test_follow_ups_cross_the_pipe_with_the_result() -> None:
+    async with children() as worker:
+        outcome = await worker.server.outcome(worker.server.offer("chain", b"1000"))
+        assert isinstance(outcome, Success)
+        assert decoded(outcome) == "chained"
+        assert [each.spec.payload.text for each in outcome.follow_ups] == [str(number) for number in range(1000)]
 
 
 async def test_errors_and_steering_cross_the_pipe() -> None:
@@ -286,7 +287,7 @@ async def test_a_drain_stops_children_and_gives_their_jobs_back(notes: Notes) ->
         clock.advance(0.6)  # the stubborn one is killed
         await drain
         assert {token: worker.server.outcomes[token] for token, _ in started} == dict.fromkeys(
-            [token for token, _ in started], Release()
+            [token for token, _ in started], Release(reason="the worker is shutting down")
         )
         for _, pid in started:
             await ended(pid)

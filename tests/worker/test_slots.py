@@ -9,7 +9,7 @@ import pytest
 
 from jobwire.app import App, current_job
 from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
-from jobwire.worker.transport import AckCode, Failure, OutcomeReport, Success
+from jobwire.worker.transport import AckCode, Failure, LeaseState, OutcomeReport, Success
 from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
 from tests.worker.support import Gate, settled, until, working
@@ -178,6 +178,7 @@ async def test_a_handler_that_blocks_its_loop_does_not_stop_the_heartbeats() -> 
             token = worker.server.offer("it")
             await gate.arrived()
             for beats in range(1, 4):
+                await settled()
                 clock.advance(10)
                 await worker.server.until(lambda beats=beats: len(worker.server.updates) == beats)  # type: ignore[misc]
             gate.open()
@@ -207,3 +208,73 @@ async def test_progress_is_passed_on_and_only_the_newest_counts() -> None:
 async def test_a_window_of_no_slots_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 slot"):
         WorkerRuntime(transport=ScriptedTransport(), handlers={}, slots=0, worker_id="w")
+
+
+async def test_a_worker_holds_what_waits_what_runs_and_what_was_not_acknowledged() -> None:
+    app, gate = App("test"), Gate()
+    app.job("slow")(gate.wait)
+    app.job("it")(lambda: None)
+    with gate:
+        async with working(app, slots=1, settings=RuntimeSettings(prefetch=2)) as worker:
+            inbox = worker.server.inbox
+            assert inbox is not None
+            worker.server.commits.clear()
+            ended = worker.server.offer("it")
+            await worker.server.until(lambda: bool(worker.server.reports))
+            running = worker.server.offer("slow")
+            await gate.arrived()
+            waiting = worker.server.offer("it")
+            assert sorted(inbox.held()) == sorted([ended, running, waiting])  # type: ignore[type-var]
+            worker.server.commits.set()
+            gate.open()
+            await worker.server.until(lambda: len(worker.server.outcomes) == 3)
+            await settled()
+            assert list(inbox.held()) == []
+
+
+async def test_what_the_server_says_of_held_leases_stops_and_cancels_handlers_and_moves_deadlines() -> None:
+    app, gate, clock = App("test"), Gate(), ManualClock()
+    reasons: list[str] = []
+
+    @app.job("it")
+    def it() -> None:
+        gate.wait()
+        reasons.append(current_job().cancel_reason)
+
+    with gate:
+        async with working(app, slots=3, clock=clock) as worker:
+            lost, cancelled, kept = worker.server.offer_many("it", 3)
+            await gate.arrived(3)
+            assert worker.server.inbox is not None
+            worker.server.inbox.renewed(
+                worker.server.welcome,
+                [
+                    LeaseState(lost, valid=False, cancel_requested=False, remaining_seconds=0.0),
+                    LeaseState(cancelled, valid=True, cancel_requested=True, remaining_seconds=100.0),
+                    LeaseState(kept, valid=True, cancel_requested=False, remaining_seconds=100.0),
+                    LeaseState(999, valid=False, cancel_requested=False, remaining_seconds=0.0),
+                ],
+            )
+            assert sorted(worker.server.inbox.held()) == [cancelled, kept]  # type: ignore[type-var]
+            gate.open()
+            await until(lambda: len(reasons) == 3)
+            await worker.server.until(lambda: len(worker.server.outcomes) == 2)
+            assert lost not in worker.server.outcomes
+            assert sorted(reasons) == ["", "the job was cancelled", "the lease is lost"]
+
+
+async def test_a_worker_that_the_server_will_not_have_is_unhealthy_and_says_why() -> None:
+    app = App("test")
+    app.job("it")(lambda: None)
+    async with working(app) as worker:
+        assert worker.server.inbox is not None
+        worker.server.inbox.refuse("The queue name is too long.")
+        assert worker.health == ["The queue name is too long."]
+        assert not worker.runtime.healthy
+
+
+async def test_a_window_over_the_bound_of_the_contract_is_refused() -> None:
+    with pytest.raises(ValueError, match="the most is 10000"):
+        WorkerRuntime(
+            transport=ScriptedTransport(), handlers={}, slots=10, worker_id="w", settings=RuntimeSettings(prefetch=9991)
+        )

@@ -336,10 +336,14 @@ async def test_a_drain_lets_running_handlers_finish() -> None:
             await gate.arrived(2)
             drain = asyncio.create_task(worker.runtime.drain(30))
             await worker.server.until(lambda: worker.server.windows[-1] == 0)
-            assert await worker.server.outcome(waiting) == Release()
+            assert await worker.server.outcome(waiting) == Release(reason="the worker is shutting down")
             gate.open()
             await drain
-            assert worker.server.outcomes == {first: Success(), second: Success(), waiting: Release()}
+            assert worker.server.outcomes == {
+                first: Success(),
+                second: Success(),
+                waiting: Release(reason="the worker is shutting down"),
+            }
             assert later not in worker.server.leased
 
 
@@ -387,9 +391,9 @@ async def test_a_drain_gives_back_what_does_not_finish_in_time() -> None:
             assert not drain.done(), "the deaf one still has half a second"
             await pass_time(worker, 0.6)
             await drain
-            assert worker.server.outcomes[tokens["deaf"]] == Release()
-            assert worker.server.outcomes[tokens["coroutine"]] == Release()
-            assert worker.server.outcomes[tokens["messy"]] == Release()
+            assert worker.server.outcomes[tokens["deaf"]] == Release(reason="the worker is shutting down")
+            assert worker.server.outcomes[tokens["coroutine"]] == Release(reason="the worker is shutting down")
+            assert worker.server.outcomes[tokens["messy"]] == Release(reason="the worker is shutting down")
             assert isinstance(worker.server.outcomes[tokens["quick"]], Success)
 
 
@@ -415,7 +419,7 @@ async def test_what_arrives_while_draining_is_given_back() -> None:
     async with working(app) as worker:
         assert worker.server.inbox is not None
         worker.server.inbox.drain("the server goes away")
-        assert await worker.server.outcome(worker.server.offer("it")) == Release()
+        assert await worker.server.outcome(worker.server.offer("it")) == Release(reason="the worker is shutting down")
         assert not ran
 
 

@@ -18,7 +18,7 @@ from jobwire.cli.invocation import Invocation, Output
 from jobwire.cli.outcome import print_result, raise_unless_completed
 from jobwire.cli.output import Many, Printer
 from jobwire.cli.params import DURATION, PAST_MOMENT
-from jobwire.cli.root import JOB_COMMANDS, JobGroup
+from jobwire.cli.root import JOB_COMMANDS, NounGroup
 from jobwire.cli.server import Server
 from jobwire.cli.spec import timestamp_of
 from jobwire.cli.story import job_story
@@ -30,7 +30,7 @@ _PAGE_JOBS = 1000
 _TABLE_JOBS = 1000
 _LONG_POLL = timedelta(seconds=30)
 
-job = JobGroup(
+job = NounGroup(
     name="job",
     entries=JOB_COMMANDS,
     help="List, read, cancel, retry and delete jobs.",

@@ -101,7 +101,29 @@ def parse_pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+_SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def parse_size(text: str) -> int:
+    """Read `512M`, `2G`, `64K` or a number of bytes. Raises ValueError with the rule."""
+    digits = text.rstrip("KMG")
+    unit = text[len(digits) :]
+    if not (digits.isascii() and digits.isdigit()) or unit not in _SIZE_UNITS:
+        raise ValueError(f"{text!r} is not a size: write 512M, 2G, 64K or a number of bytes")
+    return int(digits) * _SIZE_UNITS[unit]
+
+
+def parse_queue(text: str) -> tuple[str, int]:
+    """Read `mail` or `mail:3`: a queue and its weight against the others. Raises ValueError with the rule."""
+    name, colon, weight = text.partition(":")
+    if not name or (colon and not (weight.isascii() and weight.isdigit() and 1 <= int(weight) <= 1000)):
+        raise ValueError(f"{text!r} is not QUEUE or QUEUE:WEIGHT, with a weight from 1 to 1000")
+    return name, int(weight or 1)
+
+
 DURATION = Parsed("duration", parse_duration)
+SIZE = Parsed("size", parse_size)
+QUEUE = Parsed("queue", parse_queue)
 MOMENT = Parsed("time", parse_moment)
 PAST_MOMENT = Parsed("time", parse_past_moment)
 BACKOFF = Parsed("backoff", parse_backoff)

@@ -14,9 +14,9 @@ from jobwire.cli.words import (
     duration_seconds,
     error_text,
     seconds_of,
-    span_text,
     state_word,
 )
+from jobwire.durations import span_text
 from jobwire.v1 import job_pb2
 from jobwire.v1 import job_service_pb2 as pb
 

@@ -27,7 +27,9 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "submit": Entry("jobwire.cli.submitting:submit", "Submit a job (or many, --from-jsonl) and print its id."),
     "watch": Entry("jobwire.cli.watching:watch", "Print changes of jobs as they happen."),
     "wait": Entry("jobwire.cli.watching:wait", "Block until jobs have finished, or another condition."),
+    "work": Entry("jobwire.cli.work:work", "Run jobs here: with the handlers of an app, or with any program."),
     "job": Entry("jobwire.cli.job:job", "List, read, cancel, retry and delete jobs."),
+    "worker": Entry("jobwire.cli.worker:worker", "List workers."),
     "conformance": Entry(
         "jobwire.cli.conformance:conformance", "Judge a worker or submitter in any language, point by point."
     ),
@@ -44,6 +46,13 @@ JOB_COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "retry": Entry("jobwire.cli.job:retry", "Put failed, cancelled or expired jobs back to work."),
     "delete": Entry("jobwire.cli.job:delete", "Remove finished jobs for good."),
 })  # fmt: skip
+
+WORKER_COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "list": Entry("jobwire.cli.worker:list_workers", "List workers, and how busy they are."),
+})  # fmt: skip
+
+NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({"job": JOB_COMMANDS, "worker": WORKER_COMMANDS})
+"""Commands that are groups, and their verbs."""
 
 # Help must not import a plug-in, so the lines of those that we know stand here.
 _PLUGIN_SUMMARIES: Mapping[str, str] = MappingProxyType({
@@ -137,8 +146,8 @@ class _Root(LazyGroup, Command):
         Command.format_options(self, ctx, formatter)
 
 
-class JobGroup(_Root):
-    """`jobwire job`."""
+class NounGroup(_Root):
+    """`jobwire job`, `jobwire worker`: a noun and its verbs."""
 
 
 root = _Root(

@@ -35,7 +35,7 @@ class Server:
     """One command's connection."""
 
     def __init__(self, invocation: Invocation) -> None:
-        self._settings = _settings(invocation)
+        self._settings = settings_of(invocation)
         self._ambient = Ambient()
         self.call_seconds = self._settings.deadline.total_seconds()
         self._channel = open_channel(self._settings)
@@ -76,6 +76,11 @@ class Server:
             admin_service_pb2.GetServerInfoResponse,
         )
         return answer.server_info
+
+    def workers_page(self, page_token: str, page_size: int) -> admin_service_pb2.ListWorkersResponse:
+        """Read a page of the workers."""
+        request = admin_service_pb2.ListWorkersRequest(page_token=page_token, page_size=page_size)
+        return self._call(self._admin.ListWorkers, "ListWorkers", request, admin_service_pb2.ListWorkersResponse)
 
     def job(self, job_id: str) -> job_pb2.Job:
         """Read one job, all of it."""
@@ -150,7 +155,8 @@ class Server:
         return error_from(call.code().name, call.details() or "", call.trailing_metadata() or (), place)
 
 
-def _settings(invocation: Invocation) -> Settings:
+def settings_of(invocation: Invocation) -> Settings:
+    """How the global flags say that the server is reached. Raises ArgumentInvalid, CliError."""
     address, tls = invocation.address, invocation.tls
     if tls is not None and (tls.cert is None) != (tls.key is None):
         raise CliError("USAGE", "--tls-cert and --tls-key come together: one is missing")

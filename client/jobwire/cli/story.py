@@ -13,8 +13,8 @@ from jobwire.cli.words import (
     painted,
     remark,
     seconds_of,
-    span_text,
 )
+from jobwire.durations import span_text
 from jobwire.v1 import job_pb2
 
 _MOST_CHARACTERS = 2000

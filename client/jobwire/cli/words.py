@@ -11,6 +11,7 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobwire.cli.output import table
+from jobwire.durations import span_text
 from jobwire.v1 import job_pb2
 
 _PREFIX = "JOB_STATE_"
@@ -89,22 +90,6 @@ def moment_of(seconds: float) -> Timestamp:
 def seconds_of(moment: Timestamp) -> float:
     """Seconds since the epoch."""
     return moment.seconds + moment.nanos / 1e9
-
-
-def span_text(seconds: float) -> str:
-    """A duration with the digits that matter: `5ms`, `1.50s`, `23.4s`, `4m10s`, `3h05m`, `2d4h`."""
-    if seconds < 1:
-        return f"{max(round(seconds * 1000), 0)}ms"
-    if seconds < 10:
-        return f"{seconds:.2f}s"
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600}h"
 
 
 def error_text(error: job_pb2.JobError) -> str:

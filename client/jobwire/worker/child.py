@@ -7,6 +7,7 @@ that reads the pipe ends it at end of file.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import queue
@@ -22,7 +23,15 @@ from typing import Any, BinaryIO, NoReturn
 
 from jobwire.worker.attempt import Attempt, Cause
 from jobwire.worker.clock import Clock, SystemClock
-from jobwire.worker.frames import Frame, FrameBroken, assignment_of, outcome_frame, read_frame, write_frame
+from jobwire.worker.frames import (
+    Frame,
+    FrameBroken,
+    assignment_of,
+    checkpoint_frame,
+    outcome_frame,
+    read_frame,
+    write_frame,
+)
 from jobwire.worker.handler import Handler
 from jobwire.worker.invoke import failure_of, invoke, invoke_async, outcome_of_error
 from jobwire.worker.loading import find
@@ -80,8 +89,7 @@ class Child:
         assignment = assignment_of(frame)
         handler = self._handlers.get(assignment.type)
         if handler is None:
-            text = f"The child process finds no handler for {assignment.type!r} in the app it imported."
-            self._say(outcome_frame(Failure("UNKNOWN_TYPE", text)))
+            self._say(Frame({"is": "unknown"}))
             return
         run = Run(assignment, handler, self._note_progress)
         if assignment.timeout_seconds is not None:
@@ -90,6 +98,7 @@ class Child:
         self._say(Frame({"is": "began"}))
         outcome = self._outcome_of(run)
         self._run = self._task = None
+        self._pass_checkpoint_on(run)
         try:
             self._say(outcome_frame(outcome))
         except FrameBroken as error:
@@ -155,14 +164,25 @@ class Child:
         self._moved.set()
 
     def _pass_progress_on(self) -> None:
-        """Send the newest progress, not every one."""
+        """Send the newest progress and the newest checkpoint, not every one."""
         pause = threading.Event()
         while self._moved.wait():
             self._moved.clear()
-            run = self._run
-            if run is not None and run.progress is not None:
-                self._say(Frame({"is": "progress", "progress": run.progress}))
+            if (run := self._run) is not None:
+                self._pass_checkpoint_on(run)
+                with self._writing:
+                    # Not after its outcome: the worker would take it for the next job's.
+                    if self._run is run and (progress := run.progress) is not run.told:
+                        run.told = progress
+                        write_frame(self._target, Frame({"is": "progress", "progress": progress}))
             pause.wait(PROGRESS_PAUSE_SECONDS)
+
+    def _pass_checkpoint_on(self, run: Run) -> None:
+        """Send the run's newest checkpoint if it was not sent: by the thread above, or right before the outcome."""
+        with self._writing, contextlib.suppress(FrameBroken):  # one that is too long for the pipe is lost
+            if (checkpoint := run.unsaved()) is not None:
+                run.kept = checkpoint
+                write_frame(self._target, checkpoint_frame(checkpoint))
 
     def _say(self, frame: Frame) -> None:
         with self._writing:

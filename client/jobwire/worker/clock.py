@@ -13,6 +13,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never go back; only differences mean anything. Safe from any thread."""
 
+    def wall_us(self) -> int:
+        """Microseconds since the Unix epoch, as the machine believes. Safe from any thread."""
+
     async def sleep(self, seconds: float) -> None:
         """Wait; 0 yields once."""
 
@@ -23,6 +26,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """See `Clock`."""
         return time.monotonic()
+
+    def wall_us(self) -> int:
+        """See `Clock`."""
+        return time.time_ns() // 1000
 
     async def sleep(self, seconds: float) -> None:
         """See `Clock`."""

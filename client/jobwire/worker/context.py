@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 import math
 from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast
 
+from jobwire._ambient import Ambient
+from jobwire.codecs import decode, encode
+from jobwire.errors import BatchTooLarge, ErrorDetails, PayloadTooLarge
+from jobwire.payload import MAX_PAYLOAD_BYTES, Payload
 from jobwire.worker.attempt import Attempt, Cause
 from jobwire.worker.clock import Clock, SystemClock
 from jobwire.worker.steering import Cancelled, LeaseLost
 from jobwire.worker.text import bounded
 from jobwire.worker.transport import Assignment
 
+if TYPE_CHECKING:
+    from jobwire._requests import SubmitOptions
+
+T = TypeVar("T")
+
 MAX_PROGRESS_MESSAGE_BYTES = 256
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NULL = Payload(b"null", "application/json", is_text=True)
+
+
+class Target(Protocol):
+    """What a follow-up needs of a handler."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def queue(self) -> str: ...
 
 
 class JobContext:
@@ -23,11 +46,12 @@ class JobContext:
     deeper down, `current_job()` finds it.
     """
 
-    __slots__ = ("_attempt", "_clock")
+    __slots__ = ("_attempt", "_clock", "_follow_up_bytes")
 
     def __init__(self, attempt: Attempt, clock: Clock) -> None:
         self._attempt = attempt
         self._clock = clock
+        self._follow_up_bytes = 0
 
     def __repr__(self) -> str:
         return f"<JobContext {self.job_id} ({self.type}), attempt {self.attempt}>"
@@ -66,6 +90,23 @@ class JobContext:
     def headers(self) -> Mapping[str, str]:
         """Headers of the job, such as `traceparent`."""
         return self._attempt.assignment.headers
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Labels of the job."""
+        return self._attempt.assignment.labels
+
+    @property
+    def lost_leases(self) -> int:
+        """Leases of this job lost in a row right before this attempt: above 0 it may be what kills workers."""
+        return self._attempt.assignment.lost_leases
+
+    @property
+    def deadline(self) -> datetime | None:
+        """End of this attempt by this machine's clock; None = no bound. `remaining_seconds` does not follow the clock
+        when somebody sets it."""
+        remaining = self.remaining_seconds
+        return None if remaining is None else self._now() + timedelta(seconds=remaining)
 
     @property
     def remaining_seconds(self) -> float | None:
@@ -111,6 +152,72 @@ class JobContext:
             raise ValueError(f"progress must be a finite number, not {current!r} of {total!r}.")
         text = None if message is None else bounded(str(message), MAX_PROGRESS_MESSAGE_BYTES)
         self._attempt.tell(min(100.0, max(0.0, percent)), text)
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """What an earlier attempt saved last, decoded (`jobwire.decode`); `{}` when there is nothing, so that
+        `ctx.last_checkpoint.get("step", 0)` also works on the first attempt. Raises NotDecodable."""
+        saved = self._attempt.assignment.checkpoint
+        return {} if saved is None else decode(saved)
+
+    def last_checkpoint_as(self, wanted: builtins.type[T], /) -> T | None:
+        """As `last_checkpoint`, decoded to a type; None when there is nothing. Raises NotDecodable."""
+        saved = self._attempt.assignment.checkpoint
+        return None if saved is None else decode(saved, wanted)
+
+    def checkpoint(self, value: object) -> None:
+        """Save what the next attempt needs to go on from here: any value that could be a payload.
+
+        Never blocks; of many calls in a row only the newest is sent, and always before the outcome. Raises
+        NotEncodable, PayloadTooLarge.
+        """
+        saved = encode(value)
+        self._attempt.save(_NULL if saved is None else _within_limit("checkpoint", saved))
+
+    def follow_up(self, job: str | Target, /, *payload: object, **options: Unpack[SubmitOptions]) -> None:
+        """Have another job created in the very transaction that records the success of this attempt: both, or none.
+
+        job: a type, or a handler (its queue is the default). payload: one value as `Client.submit` takes it, none, or
+        several, which become a JSON array and so the handler's arguments in order. options: those of `Client.submit`;
+        without a `key` nothing is needed, an attempt succeeds once. Nothing is created when the attempt fails, is
+        cancelled or snoozes. Raises ArgumentInvalid, NotEncodable, PayloadTooLarge, BatchTooLarge.
+        """
+        # Most handlers start none, and a child process that runs them should not pay for it at its start.
+        from jobwire._requests import MAX_BATCH_SIZE, MAX_FOLLOW_UP_BYTES, Moment, follow_up_request  # noqa: PLC0415
+
+        if isinstance(job, str):
+            job_type = job
+        else:
+            job_type = job.type
+            options = cast("SubmitOptions", {"queue": job.queue, **options})
+        encoded = encode(payload[0] if len(payload) == 1 else list(payload) or None)
+        if encoded is not None:
+            _within_limit(f"payload of the follow-up {job_type!r:.80}", encoded)
+        request = follow_up_request(job_type, encoded, options, Moment(self._now(), Ambient().new_id))
+        follow_ups, size_bytes = self._attempt.follow_ups, self._follow_up_bytes + request.ByteSize()
+        if len(follow_ups) == MAX_BATCH_SIZE:
+            raise BatchTooLarge(f"An attempt may have at most {MAX_BATCH_SIZE} follow-ups.")
+        if size_bytes > MAX_FOLLOW_UP_BYTES:
+            facts = {"limit": str(MAX_FOLLOW_UP_BYTES), "actual": str(size_bytes)}
+            raise PayloadTooLarge(
+                f"The follow-ups of this attempt have {size_bytes} bytes together; the most is {MAX_FOLLOW_UP_BYTES}.",
+                ErrorDetails(facts=facts),
+            )
+        follow_ups.append(request)
+        self._follow_up_bytes = size_bytes
+
+    def _now(self) -> datetime:
+        return _EPOCH + timedelta(microseconds=self._clock.wall_us())
+
+
+def _within_limit(what: str, payload: Payload) -> Payload:
+    size = len(payload.data)
+    if size > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(
+            f"The {what} has {size} bytes; the most is {MAX_PAYLOAD_BYTES}. Keep large data elsewhere, and say where.",
+            ErrorDetails(facts={"limit": str(MAX_PAYLOAD_BYTES), "actual": str(size)}),
+        )
+    return payload
 
 
 current_context: ContextVar[JobContext] = ContextVar("jobwire_current_job")

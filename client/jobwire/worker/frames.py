@@ -1,7 +1,7 @@
 """What a worker and its child process say to each other: frames of a small JSON header and bytes.
 
 Worker to child: `init`, then `job` and, while it runs, `stop`; `end` when there is no more work.
-Child to worker: `ready` or `broken`, then `began`, `progress` and `outcome` for each job.
+Child to worker: `ready` or `broken`, then `began`, `progress`, `checkpoint` and `outcome` for each job, or `unknown`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from jobwire.payload import Payload
+from jobwire.v1.job_service_pb2 import SubmitJobRequest
 from jobwire.worker.run import Run
 from jobwire.worker.transport import Assignment, Failure, Outcome, Release, Stopped, Success
 
@@ -67,55 +68,77 @@ def read_frame(stream: BinaryIO) -> Frame | None:
 def job_frame(run: Run) -> Frame:
     """An assignment for a child."""
     job = run.assignment._asdict()
-    del job["token"], job["payload"], job["lease_seconds"]
-    job["headers"] = dict(run.assignment.headers)
+    del job["token"], job["payload"], job["checkpoint"], job["lease_seconds"]
+    job["headers"], job["labels"] = dict(run.assignment.headers), dict(run.assignment.labels)
     job["timeout_seconds"] = run.timeout_seconds
-    payload = _described(run.assignment.payload)
-    return Frame({"is": "job", "job": job, "payload": payload}, _bytes_of(run.assignment.payload))
+    return _with_payloads({"is": "job", "job": job}, run.assignment.payload, run.assignment.checkpoint)
 
 
 def assignment_of(frame: Frame) -> Assignment:
     """The child's reading of `job_frame`. The lease is the worker's own affair."""
-    payload = _payload(frame.header["payload"], frame.body)
-    return Assignment(token=0, payload=payload, lease_seconds=0.0, **frame.header["job"])
+    payload, checkpoint = _payloads(frame)
+    return Assignment(token=0, payload=payload, checkpoint=checkpoint, lease_seconds=0.0, **frame.header["job"])
+
+
+def checkpoint_frame(checkpoint: Payload) -> Frame:
+    """A checkpoint, for the worker."""
+    return _with_payloads({"is": "checkpoint"}, checkpoint)
+
+
+def checkpoint_of(frame: Frame) -> Payload:
+    """The worker's reading of `checkpoint_frame`."""
+    (checkpoint,) = _payloads(frame)
+    if checkpoint is None:
+        raise FrameBroken("A checkpoint came without its bytes.")
+    return checkpoint
 
 
 def outcome_frame(outcome: Outcome) -> Frame:
     """How a job ended, for the worker."""
     match outcome:
-        case Success(result):
-            return Frame({"is": "outcome", "of": "success", "payload": _described(result)}, _bytes_of(result))
+        case Success(result, follow_ups):
+            jobs = [Payload(job.SerializeToString()) for job in follow_ups]
+            return _with_payloads({"is": "outcome", "of": "success"}, result, *jobs)
         case Failure(error_type, message, detail, retryable, delay):
             facts = [error_type, message, detail, retryable, delay]
             return Frame({"is": "outcome", "of": "failure", "facts": facts})
-        case Release(delay_seconds):
-            return Frame({"is": "outcome", "of": "release", "facts": [delay_seconds]})
-        case Stopped(reason):
-            return Frame({"is": "outcome", "of": "stopped", "facts": [reason]})
+        case Release(delay_seconds, reason):
+            return Frame({"is": "outcome", "of": "release", "facts": [delay_seconds, reason]})
+        case Stopped(reason, result):
+            return _with_payloads({"is": "outcome", "of": "stopped", "reason": reason}, result)
 
 
 def outcome_of(frame: Frame) -> Outcome:
     """The worker's reading of `outcome_frame`."""
     match frame.header["of"]:
         case "success":
-            return Success(_payload(frame.header["payload"], frame.body))
+            result, *jobs = _payloads(frame)
+            return Success(result, tuple(SubmitJobRequest.FromString(job.data) for job in jobs if job is not None))
         case "failure":
             return Failure(*frame.header["facts"])
         case "release":
             return Release(*frame.header["facts"])
         case "stopped":
-            return Stopped(*frame.header["facts"])
+            return Stopped(frame.header["reason"], *_payloads(frame))
         case strange:
             raise FrameBroken(f"{strange!r} is no outcome.")
 
 
-def _described(payload: Payload | None) -> list[Any] | None:
-    return None if payload is None else [payload.content_type, payload.content_encoding, payload.is_text]
+def _with_payloads(header: dict[str, Any], *payloads: Payload | None) -> Frame:
+    """A frame whose body is these payloads, one after the other; the header describes each."""
+    header["payloads"] = [None if one is None else [len(one.data), *one[1:]] for one in payloads]
+    return Frame(header, b"".join(one.data for one in payloads if one is not None))
 
 
-def _bytes_of(payload: Payload | None) -> bytes:
-    return b"" if payload is None else payload.data
-
-
-def _payload(described: list[Any] | None, data: bytes) -> Payload | None:
-    return None if described is None else Payload(data, *described)
+def _payloads(frame: Frame) -> list[Payload | None]:
+    """What `_with_payloads` put in."""
+    payloads: list[Payload | None] = []
+    start = 0
+    for described in frame.header["payloads"]:
+        if described is None:
+            payloads.append(None)
+            continue
+        size, *kind = described
+        payloads.append(Payload(frame.body[start : start + size], *kind))
+        start += size
+    return payloads

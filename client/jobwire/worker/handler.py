@@ -23,6 +23,8 @@ class Runner(StrEnum):
     """In a thread. A handler that hangs cannot be killed, only given up on."""
     PROCESS = "process"
     """In a child process: for CPU work and hard time limits."""
+    PROGRAM = "program"
+    """As a program of any kind (`jobwire.worker.programs`)."""
 
 
 class Handler(Generic[P, R]):

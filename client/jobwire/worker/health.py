@@ -20,6 +20,10 @@ class Health:
         """The oldest reason against it; None = healthy."""
         return next(iter(self._faults.values()), None)
 
+    def stands(self, name: str) -> bool:
+        """Whether the fault of this name stands."""
+        return name in self._faults
+
     def fault(self, name: str, reason: str) -> None:
         """Something is wrong, until `mend` is called with the same name."""
         before = self.reason

@@ -9,6 +9,7 @@ from typing import Any
 
 from jobwire.codecs import encode
 from jobwire.errors import NotEncodable
+from jobwire.payload import MAX_PAYLOAD_BYTES
 from jobwire.worker.arguments import PayloadMismatch
 from jobwire.worker.clock import Clock
 from jobwire.worker.context import JobContext, current_context
@@ -36,8 +37,8 @@ def invoke(run: Run, clock: Clock) -> Outcome:
         context = JobContext(run, clock)
         current_context.set(context)
         if handler.arguments.wants_context:
-            return _outcome_of(handler.function(context, *args, **kwargs))
-        return _outcome_of(handler.function(*args, **kwargs))
+            return _outcome_of(run, handler.function(context, *args, **kwargs))
+        return _outcome_of(run, handler.function(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 (whatever a handler raises is its outcome, SystemExit included)
         return outcome_of_error(run, error)
 
@@ -53,23 +54,32 @@ async def invoke_async(run: Run, clock: Clock) -> Outcome:
         context = JobContext(run, clock)
         current_context.set(context)
         if handler.arguments.wants_context:
-            return _outcome_of(await handler.function(context, *args, **kwargs))
-        return _outcome_of(await handler.function(*args, **kwargs))
+            return _outcome_of(run, await handler.function(context, *args, **kwargs))
+        return _outcome_of(run, await handler.function(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 (see above; a cancelled handler is an outcome, too)
         return outcome_of_error(run, error)
 
 
-def _outcome_of(value: Any) -> Outcome:
+def _outcome_of(run: Run, value: Any) -> Outcome:
     if value is None:
-        return SUCCESS
+        return Success(None, tuple(run.follow_ups)) if run.follow_ups else SUCCESS
     if isinstance(value, Steering):
         return _steered(value)
     try:
-        return Success(encode(value))
+        result = encode(value)
     except NotEncodable as error:
-        # The work is done: running it again would end the same way.
-        text = f"The handler returned a {type(value).__name__} that cannot be kept as a result. {error}"
-        return Failure("RESULT_UNFIT", bounded(text, MAX_MESSAGE_BYTES), retryable=False)
+        return _unfit(f"The handler returned a {type(value).__name__} that cannot be kept as a result. {error}")
+    if result is not None and len(result.data) > MAX_PAYLOAD_BYTES:
+        return _unfit(
+            f"The handler returned {len(result.data)} bytes; the most is {MAX_PAYLOAD_BYTES}. Keep large results "
+            "elsewhere, and return where."
+        )
+    return Success(result, tuple(run.follow_ups))
+
+
+def _unfit(text: str) -> Failure:
+    """The work is done: running it again would end the same way."""
+    return Failure("RESULT_UNFIT", bounded(text, MAX_MESSAGE_BYTES), retryable=False)
 
 
 def outcome_of_error(run: Run, error: BaseException) -> Outcome:

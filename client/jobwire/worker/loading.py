@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,29 @@ def find(path: str) -> Any:
         return getattr(module, attribute)
     except AttributeError as error:
         raise ValueError(f"{module_name!r} has nothing called {attribute!r}. Name an App of that module.") from error
+
+
+def path_of(thing: object, module_names: Iterable[str]) -> str | None:
+    """The path under which another process finds this very thing, in one of these modules; None when there is none.
+
+    A module that is run as the program is named as others would import it: by its name after `python -m`, or its file.
+    """
+    for name in dict.fromkeys([*module_names, "__main__"]):
+        module = sys.modules.get(name)
+        attributes = vars(module).items() if module is not None else ()
+        for attribute, value in list(attributes):
+            if value is thing and (importable := _importable(name, module)) is not None:
+                return f"{importable}:{attribute}"
+    return None
+
+
+def _importable(name: str, module: ModuleType | None) -> str | None:
+    if name != "__main__":
+        return name
+    spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
+    if spec is not None:
+        return str(spec.name)
+    return str(Path(file).resolve()) if file is not None and file.endswith(".py") else None
 
 
 def _module(name: str) -> ModuleType:

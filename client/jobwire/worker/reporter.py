@@ -6,12 +6,20 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from jobwire.payload import Payload
 from jobwire.worker.clock import Clock
-from jobwire.worker.transport import Ack, AckCode, Failure, Outcome, OutcomeReport, Transport
+from jobwire.worker.transport import (
+    Ack,
+    AckCode,
+    Failure,
+    LeaseUpdate,
+    Outcome,
+    OutcomeReport,
+    Token,
+    Transport,
+)
 
 _log = logging.getLogger("jobwire.worker")
-
-Token = bytes | int
 
 MAX_BATCH = 1000
 FIRST_PAUSE_SECONDS = 0.05
@@ -30,6 +38,7 @@ class Reporter:
         self._pending: dict[Token, Outcome] = {}
         self._sending: dict[Token, Outcome] = {}
         self._dead: set[Token] = set()
+        self._checkpoints: dict[Token, Payload] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -45,10 +54,16 @@ class Reporter:
         self._dead.add(token)
         self._wake.set()
 
+    def save(self, token: Token, checkpoint: Payload) -> None:
+        """See that the server has this checkpoint before it hears how the attempt ended. Call it before the end is
+        told here."""
+        self._checkpoints[token] = checkpoint
+
     def forget(self, token: Token) -> None:
         """The lease is over: its outcome counts for nothing."""
         self._pending.pop(token, None)
         self._dead.discard(token)
+        self._checkpoints.pop(token, None)
 
     def tokens(self) -> list[Token]:
         """Leases whose outcome is not acknowledged yet."""
@@ -85,6 +100,8 @@ class Reporter:
         dead = list(self._dead)
         again: dict[Token, Outcome] = batch
         try:
+            if self._checkpoints:
+                await self._save([*batch, *dead])
             if dead:
                 await self._transport.abandon(dead)
                 self._dead.difference_update(dead)
@@ -101,6 +118,16 @@ class Reporter:
             self._sending = {}
             self._pending = {**again, **self._pending}
         return not again
+
+    async def _save(self, tokens: Sequence[Token]) -> None:
+        """Send the checkpoints of these. An outcome never overtakes the checkpoint that the next attempt needs."""
+        updates = [
+            LeaseUpdate(token, checkpoint=self._checkpoints[token]) for token in tokens if token in self._checkpoints
+        ]
+        if updates:
+            await self._transport.update(updates)
+            for update in updates:
+                self._checkpoints.pop(update.token, None)
 
     def _settle(self, batch: dict[Token, Outcome], acks: Sequence[Ack]) -> dict[Token, Outcome]:
         """Read the answers; returns what has to be sent again."""

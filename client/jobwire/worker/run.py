@@ -18,6 +18,8 @@ class Sign(Enum):
     """The handler starts now (executors that need a while to start)."""
     DIED = auto()
     """The process that ran the handler died without an outcome."""
+    UNKNOWN = auto()
+    """The child process has no handler for it: nothing was done."""
 
 
 Event = Outcome | Sign
@@ -26,7 +28,7 @@ Event = Outcome | Sign
 class Run(Attempt):
     """An assignment, its handler, and where it stands. Everything here belongs to the runtime's event loop."""
 
-    __slots__ = ("handle", "handler", "lease_deadline", "started", "stop_deadline", "strikes")
+    __slots__ = ("handle", "handler", "lease_deadline", "runner", "started", "stop_deadline", "strikes")
 
     def __init__(
         self,
@@ -36,6 +38,8 @@ class Run(Attempt):
     ) -> None:
         super().__init__(assignment, on_progress)
         self.handler = handler
+        self.runner = handler.runner
+        """Where it runs."""
         self.lease_deadline = 0.0
         """Monotonic end of the lease, never later than the server's."""
         self.stop_deadline: float | None = None

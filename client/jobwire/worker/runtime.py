@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,16 +14,18 @@ from jobwire.worker.attempt import Attempt, Cause
 from jobwire.worker.clock import Clock, SystemClock
 from jobwire.worker.executors.base import Executor
 from jobwire.worker.executors.loop import LoopExecutor
-from jobwire.worker.executors.processes import ProcessExecutor
+from jobwire.worker.executors.memory import can_tell
+from jobwire.worker.executors.processes import ChildLimits, ProcessExecutor
 from jobwire.worker.executors.threads import ThreadExecutor
 from jobwire.worker.handler import Handler, Runner
 from jobwire.worker.health import Health
 from jobwire.worker.heartbeat import Heartbeat
 from jobwire.worker.mailbox import Mailbox
+from jobwire.worker.programs.executor import ProgramExecutor
 from jobwire.worker.reporter import Reporter
 from jobwire.worker.run import Event, Run
 from jobwire.worker.slots import Patience, Slots
-from jobwire.worker.transport import Hello, Transport
+from jobwire.worker.transport import ANY_QUEUE, MAX_WINDOW, Hello, Subscription, Transport
 
 _log = logging.getLogger("jobwire.worker")
 
@@ -34,11 +36,26 @@ class RuntimeSettings:
 
     prefetch: int = 0
     """Assignments that may wait in the worker beyond its slots. They are leased, so nobody else can run them."""
+    max_in_flight_bytes: int = 64 << 20
+    """Most payload bytes of assignments in the worker, those that wait and those that run; one may go beyond. 0 = no
+    bound."""
     progress_seconds: float = 0.1
     """Shortest time between two messages of progress."""
     flush_seconds: float = 1.0
     """How long a drain waits for the last outcomes to be acknowledged."""
     patience: Patience = field(default_factory=Patience)
+    max_jobs_per_child: int | None = None
+    """Jobs that one child process runs before it is replaced. None = no bound."""
+    memory_bytes_per_child: int | None = None
+    """Resident memory of a child process; one that runs a job and holds more is killed, and that job's lease is lost.
+    Only on Linux. None = no bound."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError with a sentence."""
+        if self.max_jobs_per_child is not None and self.max_jobs_per_child < 1:
+            raise ValueError(f"A child process runs at least 1 job, not {self.max_jobs_per_child}.")
+        if self.memory_bytes_per_child is not None and not can_tell():
+            raise ValueError("memory_bytes_per_child needs /proc, which this system does not have.")
 
 
 class WorkerRuntime:
@@ -47,7 +64,9 @@ class WorkerRuntime:
     `start`, then `resume`; `drain` and `stop` at the end, all on the event loop that carries the transport. No handler
     ever runs on that loop, so none can keep heartbeats from going out.
 
-    `handlers`: by job type, as `App.handlers` has them. `app_path`: `MODULE:APP`, where child processes find them.
+    `handlers`: by job type, as `App.handlers` has them. `app_path`: `MODULE:APP`, where child processes find them;
+    with it, jobs whose last lease was lost run in a child process, too.
+    `queues`: where it takes jobs from. `lease_seconds`: wished lease, None = the server's own.
     `on_health`: told the reason when the runtime becomes unhealthy, and None when it is well again.
     """
 
@@ -59,6 +78,8 @@ class WorkerRuntime:
         slots: int,
         worker_id: str,
         instance_id: str | None = None,
+        queues: Sequence[Subscription] = (Subscription(ANY_QUEUE),),
+        lease_seconds: float | None = None,
         app_path: str | None = None,
         settings: RuntimeSettings = RuntimeSettings(),
         clock: Clock | None = None,
@@ -66,6 +87,8 @@ class WorkerRuntime:
     ) -> None:
         if slots < 1:
             raise ValueError(f"A worker needs at least 1 slot, not {slots}.")
+        if slots + settings.prefetch > MAX_WINDOW:
+            raise ValueError(f"Slots and prefetch together are {slots + settings.prefetch}; the most is {MAX_WINDOW}.")
         apart = sorted(handler.type for handler in handlers.values() if handler.runner is Runner.PROCESS)
         if apart and app_path is None:
             raise ValueError(
@@ -84,6 +107,9 @@ class WorkerRuntime:
             instance_id=instance_id or secrets.token_hex(8),
             types=tuple(sorted(self._handlers)),
             max_in_flight=slots + settings.prefetch,
+            queues=tuple(queues),
+            max_in_flight_bytes=settings.max_in_flight_bytes,
+            lease_seconds=lease_seconds,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._parts: _Parts | None = None
@@ -101,6 +127,11 @@ class WorkerRuntime:
         return self._health.reason
 
     @property
+    def refused(self) -> bool:
+        """True when the server will not have this worker any more: it gets no more work, and can only be ended."""
+        return self._health.stands("server")
+
+    @property
     def running(self) -> int:
         """Handlers that run now."""
         return self._parts.slots.running if self._parts else 0
@@ -115,14 +146,16 @@ class WorkerRuntime:
         if self._parts is not None:
             raise RuntimeError("This runtime was started before. Make a new one: a runtime runs once.")
         parts = self._parts = self._assemble()
-        welcome = await self._transport.open(self._hello, parts.slots)
-        for name, work in (
-            ("deadlines", parts.slots.alarm.run()),
-            ("reports", parts.reporter.run()),
-            ("heartbeats", parts.heartbeat.beat(welcome)),
-            ("progress", parts.heartbeat.pass_progress_on(welcome)),
-            ("window", self._keep_window(parts)),
-        ):
+        parts.slots.on_welcome = parts.heartbeat.resume
+        parts.heartbeat.pace(await self._transport.open(self._hello, parts.slots))
+        duties: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "deadlines": parts.slots.alarm.run,
+            "reports": parts.reporter.run,
+            "heartbeats": parts.heartbeat.beat,
+            "progress": parts.heartbeat.pass_progress_on,
+            "window": lambda: self._keep_window(parts),
+        }
+        for name, work in duties.items():
             self._tasks.append(asyncio.create_task(self._watched(name, work), name=f"jobwire worker {name}"))
 
     async def resume(self) -> None:
@@ -138,7 +171,7 @@ class WorkerRuntime:
         parts = self._started()
         self._resumed = False
         await self._resize()
-        parts.slots.drain("the worker drains")
+        parts.slots.drain("the worker is shutting down")
         if not await within(self._clock, grace_seconds, parts.slots.idle()):
             parts.slots.stop_all(Cause.DRAIN, "the worker is shutting down")
             await within(self._clock, 2 * self._settings.patience.stop_seconds, parts.slots.idle())
@@ -194,8 +227,13 @@ class WorkerRuntime:
             executors[Runner.ASYNC] = LoopExecutor(clock=self._clock, post=post)
         if Runner.THREAD in wanted:
             executors[Runner.THREAD] = ThreadExecutor(limit=self._limit, clock=self._clock, post=post)
-        if Runner.PROCESS in wanted and self._app_path is not None:
-            executors[Runner.PROCESS] = ProcessExecutor(limit=self._limit, app_path=self._app_path, post=post)
+        if Runner.PROGRAM in wanted:
+            executors[Runner.PROGRAM] = ProgramExecutor(limit=self._limit, clock=self._clock, post=post)
+        if self._app_path is not None:  # also for suspects: see Slots
+            limits = ChildLimits(self._settings.max_jobs_per_child, self._settings.memory_bytes_per_child)
+            executors[Runner.PROCESS] = ProcessExecutor(
+                limit=self._limit, app_path=self._app_path, post=post, limits=limits
+            )
         return executors
 
     async def _keep_window(self, parts: _Parts) -> None:
@@ -219,10 +257,10 @@ class WorkerRuntime:
             self._window = window
             await self._transport.resize(window)
 
-    async def _watched(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _watched(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A part that breaks makes the runtime unhealthy; its error is never lost."""
         try:
-            await work
+            await work()
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 (whatever broke it, the runtime says so)

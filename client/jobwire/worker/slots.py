@@ -14,7 +14,7 @@ from jobwire.worker.clock import Clock
 from jobwire.worker.executors.base import Executor
 from jobwire.worker.handler import Handler, Runner
 from jobwire.worker.health import Health
-from jobwire.worker.reporter import Reporter, Token
+from jobwire.worker.reporter import Reporter
 from jobwire.worker.run import Event, Run, Sign
 from jobwire.worker.transport import (
     Assignment,
@@ -25,6 +25,8 @@ from jobwire.worker.transport import (
     Release,
     Stopped,
     Success,
+    Token,
+    Welcome,
 )
 
 _log = logging.getLogger("jobwire.worker")
@@ -46,6 +48,9 @@ class Slots:
 
     A run ends in one of four ways: its executor posts an outcome; it is given up because it hangs (the outcome is
     made up from the cause); its lease is lost (nothing is reported); its process dies (the lease is abandoned).
+
+    Suspects run apart: a job whose last lease was lost may be what killed its worker. Where there are child processes
+    for it, it runs in one of them, whatever its handler's own place is, so that it takes nobody with it again.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class Slots:
         self.alarm = Alarm(clock, self._ring)
         self.on_capacity: Callable[[], None] = lambda: None
         """Told when `capacity` changed."""
+        self.on_welcome: Callable[[Welcome], None] = lambda _welcome: None
+        """Told when the worker was introduced again."""
 
     @property
     def capacity(self) -> int:
@@ -94,7 +101,7 @@ class Slots:
         """Handlers that were given up and still run."""
         return len(self._hung)
 
-    def held(self) -> list[Run]:
+    def runs(self) -> list[Run]:
         """Runs whose lease has to be kept alive."""
         return [*self._waiting.values(), *(run for run in self._running.values() if run.cause is not Cause.LOST)]
 
@@ -114,6 +121,8 @@ class Slots:
                 continue
             run = Run(assignment, handler, self._on_progress)
             run.lease_deadline = lease_deadline = now + assignment.lease_seconds
+            if assignment.lost_leases and Runner.PROCESS in self._executors:
+                run.runner = Runner.PROCESS
             self._waiting[assignment.token] = run
         if self._waiting:
             self._idle.clear()
@@ -123,10 +132,7 @@ class Slots:
     def cancel(self, orders: Sequence[CancelOrder]) -> None:
         """See `Inbox`."""
         for order in orders:
-            if (run := self._waiting.pop(order.token, None)) is not None:
-                self._reporter.add(order.token, Stopped(order.reason))
-            elif (run := self._running.get(order.token)) is not None:
-                self._stop(run, Cause.CANCEL, order.reason or "the job was cancelled")
+            self._cancel(order.token, order.reason)
         self._look_around()
 
     def lose(self, tokens: Sequence[Token]) -> None:
@@ -137,13 +143,26 @@ class Slots:
                 self._stop(run, Cause.LOST, "the lease is lost")
         self._look_around()
 
-    def drain(self, reason: str) -> None:  # noqa: ARG002 (the seam's)
+    def drain(self, reason: str) -> None:
         """See `Inbox`. What has not started is given back."""
         self._draining = True
         for token in self._waiting:
-            self._reporter.add(token, Release())
+            self._reporter.add(token, Release(reason=reason))
         self._waiting.clear()
         self._look_around()
+
+    def held(self) -> list[Token]:
+        """See `Inbox`."""
+        return [*(run.assignment.token for run in self.runs()), *self._reporter.tokens()]
+
+    def renewed(self, welcome: Welcome, states: Sequence[LeaseState]) -> None:
+        """See `Inbox`."""
+        self.renew(states, self._clock.monotonic())
+        self.on_welcome(welcome)
+
+    def refuse(self, reason: str) -> None:
+        """See `Inbox`. Leases that are held end by their local deadline."""
+        self._health.fault("server", reason)
 
     # What the runtime says.
 
@@ -152,16 +171,16 @@ class Slots:
         for run in list(self._running.values()):
             self._stop(run, cause, reason)
 
-    def renew(self, states: Sequence[LeaseState], sent_at: float, cancel_grace_seconds: float) -> None:
-        """Take in what the server thinks of the leases. `sent_at`: monotonic time at which it was asked."""
+    def renew(self, states: Sequence[LeaseState], asked_at: float) -> None:
+        """Take in what the server thinks of the leases. `asked_at`: monotonic time at which it was asked."""
         for state in states:
             run = self._running.get(state.token) or self._waiting.get(state.token)
             if not state.valid:
                 self.lose((state.token,))
             elif run is not None:
-                run.lease_deadline = sent_at + state.remaining_seconds
+                run.lease_deadline = asked_at + state.remaining_seconds
                 if state.cancel_requested and run.cause is None:
-                    self.cancel((CancelOrder(state.token, "", cancel_grace_seconds),))
+                    self._cancel(state.token, "")
 
     def heard(self, letters: list[tuple[Run, Event]]) -> None:
         """Take in what executors posted."""
@@ -171,6 +190,8 @@ class Slots:
                 self._arm(run, now)
             elif run in self._hung:
                 self._came_back(run)
+            elif event is Sign.UNKNOWN:
+                self._bring_home(run, now)
             else:
                 self._end(run, event)
         self._look_around(now)
@@ -179,7 +200,7 @@ class Slots:
 
     def _refuse(self, assignment: Assignment, *, known: bool) -> None:
         if known:
-            self._reporter.add(assignment.token, Release())
+            self._reporter.add(assignment.token, Release(reason="the worker is shutting down"))
             return
         _log.error("Job %s has the type %r, which this worker did not offer.", assignment.job_id, assignment.type)
         text = f"This worker has no handler for {assignment.type!r}."
@@ -194,7 +215,7 @@ class Slots:
         for token in list(self._waiting)[:free]:
             run = self._waiting.pop(token)
             self._running[token] = run
-            runner = run.handler.runner
+            runner = run.runner
             if runner is not Runner.PROCESS:
                 self._arm(run, now)
             if (batch := starting.get(runner)) is None:
@@ -203,6 +224,17 @@ class Slots:
                 batch.append(run)
         for runner, runs in starting.items():
             self._executors[runner].start(runs)
+
+    def _bring_home(self, run: Run, now: float) -> None:
+        """Its child process had no handler for it: run a suspect like any other, then."""
+        home = run.handler.runner
+        if run.cause is not None or home is run.runner:
+            text = f"The child process finds no handler for {run.assignment.type!r} in the app that it imported."
+            self._end(run, Failure("UNKNOWN_TYPE", text))
+            return
+        run.runner = home
+        self._arm(run, now)
+        self._executors[home].start((run,))
 
     def _arm(self, run: Run, now: float) -> None:
         """Start the clock of the attempt."""
@@ -217,13 +249,21 @@ class Slots:
         del self._running[token]
         run.handle = None
         if run.cause is None and event is not Sign.DIED:
-            self._reporter.add(token, event)  # type: ignore[arg-type]  # BEGAN does not come here
+            self._report(run, event)  # type: ignore[arg-type]  # BEGAN does not come here
             return
         outcome = _settled(run, None if isinstance(event, Sign) else event)
-        if outcome is not None:
-            self._reporter.add(token, outcome)
-        elif run.cause is not Cause.LOST:
+        if outcome is not None or run.cause is not Cause.LOST:
+            self._report(run, outcome)
+
+    def _report(self, run: Run, outcome: Outcome | None) -> None:
+        """Send this outcome (None = the handler died without one), and first the checkpoint that it left behind."""
+        token = run.assignment.token
+        if (checkpoint := run.unsaved()) is not None and not isinstance(outcome, Success):
+            self._reporter.save(token, checkpoint)
+        if outcome is None:
             self._reporter.abandon(token)
+        else:
+            self._reporter.add(token, outcome)
 
     def _look_around(self, now: float | None = None) -> None:
         """After something ended: use the free slots, and tell whoever waits for silence."""
@@ -233,6 +273,12 @@ class Slots:
             self._idle.set()
 
     # How runs are made to end.
+
+    def _cancel(self, token: Token, reason: str) -> None:
+        if self._waiting.pop(token, None) is not None:
+            self._reporter.add(token, Stopped(reason))
+        elif (run := self._running.get(token)) is not None:
+            self._stop(run, Cause.CANCEL, reason or "the job was cancelled")
 
     def _stop(self, run: Run, cause: Cause, reason: str) -> None:
         if run.cause is not None and run.cause >= cause:
@@ -244,7 +290,7 @@ class Slots:
             stop_deadline = self._clock.monotonic() + patience
             run.stop_deadline = stop_deadline if run.stop_deadline is None else min(stop_deadline, run.stop_deadline)
             self.alarm.by(run.stop_deadline)
-        self._executors[run.handler.runner].stop(run)
+        self._executors[run.runner].stop(run)
 
     def _ring(self, now: float) -> float | None:
         """Look for what is due; returns the next deadline."""
@@ -267,7 +313,7 @@ class Slots:
     def _lose_patience(self, run: Run, now: float) -> None:
         """A handler did not stop in time: force, then give it up."""
         run.strikes += 1
-        executor = self._executors[run.handler.runner]
+        executor = self._executors[run.runner]
         if run.strikes == 1 and executor.kill(run):
             run.stop_deadline = now + self._patience.stop_seconds
             return
@@ -276,7 +322,7 @@ class Slots:
         del self._running[run.assignment.token]
         outcome = _settled(run, None)
         if outcome is not None:
-            self._reporter.add(run.assignment.token, outcome)
+            self._report(run, outcome)
         assignment = run.assignment
         _log.warning("Job %s (%s) ignores that it has to stop (%s): its slot is replaced, %d hang now.",
                      assignment.job_id, assignment.type, run.reason, len(self._hung))  # fmt: skip
@@ -284,7 +330,7 @@ class Slots:
 
     def _came_back(self, run: Run) -> None:
         self._hung.remove(run)
-        self._executors[run.handler.runner].returned(run)
+        self._executors[run.runner].returned(run)
         run.handle = None
         self._judge()
 
@@ -322,6 +368,6 @@ def _settled(run: Run, outcome: Outcome | None) -> Outcome | None:
             # A handler that finished, snoozed or failed for good said so; one that was torn apart did not.
             if isinstance(outcome, (Success, Release)) or (isinstance(outcome, Failure) and not outcome.retryable):
                 return outcome
-            return Release()
+            return Release(reason=run.reason)
         case Cause.CANCEL:
             return outcome

@@ -19,6 +19,8 @@ Token = bytes | int
 """Names a lease; opaque, handed back in every report."""
 
 ANY_QUEUE = "*"
+MAX_WINDOW = 10_000
+"""Most assignments that a worker may hold at once."""
 
 
 class Subscription(NamedTuple):
@@ -193,8 +195,11 @@ class Inbox(Protocol):
         """Every lease that this worker still holds, those with unacknowledged outcomes included: what a transport
         that has to introduce the worker again says that it holds."""
 
-    def renewed(self, states: Sequence[LeaseState]) -> None:
-        """What the server said of the held leases when the worker was introduced again."""
+    def renewed(self, welcome: Welcome, states: Sequence[LeaseState]) -> None:
+        """What the server said when the worker was introduced again: its terms, and what became of held leases."""
+
+    def refuse(self, reason: str) -> None:
+        """The server will not have this worker any more and says why: the transport has given up for good."""
 
 
 class Transport(Protocol):

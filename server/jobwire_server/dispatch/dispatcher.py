@@ -68,6 +68,7 @@ class Dispatcher:
         self._never = asyncio.Event()
         self._asking = 0
         self._early: set[Run] = set()
+        self._lookups: list[tuple[WorkerSession, asyncio.Future[None]]] = []
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -122,15 +123,15 @@ class Dispatcher:
         return session
 
     async def lease_now(self, session: WorkerSession) -> None:
-        """Give this worker what there is for it now; when this returns without an assignment, there was nothing."""
-        async with self._leasing:
-            if not self._granting:
-                return
-            if self._rescan or self._lanes.overflowed:
-                await self._find_lanes()
-            ask = session.ask(self._lanes)
-            if ask is not None:
-                await self._lease(session, ask)
+        """Give this worker what there is for it now; when this returns without an assignment, there was nothing.
+
+        Raises what the store raises. A caller that is cancelled loses no job: the leases are taken by the dispatcher's
+        own task, and come to `session.take`, whoever waits.
+        """
+        looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lookups.append((session, looked))
+        self._wake.set()
+        await looked
 
     async def report(self, reports: Sequence[Report]) -> Sequence[ReportAnswer]:
         """Record how runs ended, whoever holds them: for reports that come past the session that got the jobs."""
@@ -256,12 +257,26 @@ class Dispatcher:
 
     async def _lease_round(self) -> bool:
         """Lease for the workers whose turn it is. False when there is nothing to do until something happens."""
+        lookups, self._lookups = self._lookups, []
+        try:
+            more = await self._lease_for([session for session, _ in lookups])
+        except* JobwireError as errors:
+            for _, looked in lookups:
+                if not looked.done():
+                    looked.set_exception(errors.exceptions[0])
+            raise
+        for _, looked in lookups:
+            if not looked.done():
+                looked.set_result(None)
+        return more or bool(self._lookups)
+
+    async def _lease_for(self, first: Sequence[WorkerSession]) -> bool:
         async with self._leasing:
             if not self._granting:
                 return False
             if self._rescan or (self._lanes.overflowed and not len(self._lanes)):
                 await self._find_lanes()
-            asks = self._plan()
+            asks = self._plan(first)
             match asks:
                 case []:
                     return False
@@ -289,10 +304,12 @@ class Dispatcher:
             raise
         self._lanes.mark(filter(self._interests.want, lanes))
 
-    def _plan(self) -> list[tuple[WorkerSession, Ask]]:
-        asks: list[tuple[WorkerSession, Ask]] = []
+    def _plan(self, first: Sequence[WorkerSession]) -> list[tuple[WorkerSession, Ask]]:
+        """Whom to lease for: those who wait for an answer, and as many others as the breadth says."""
+        asks = [(session, ask) for session in first if (ask := session.ask(self._lanes)) is not None]
+        most = len(asks) + self._breadth
         for session in list(self._takers):
-            if session.room <= 0 or not len(self._lanes):
+            if session in first or session.room <= 0 or not len(self._lanes):
                 continue
             ask = session.ask(self._lanes)
             if ask is None:
@@ -300,7 +317,7 @@ class Dispatcher:
             self._takers.pop(session)
             self._takers[session] = None  # the next round starts with another
             asks.append((session, ask))
-            if len(asks) >= self._breadth:
+            if len(asks) >= most:
                 break
         return asks
 

@@ -46,5 +46,6 @@ class Turns:
             return
         for share in served:
             self._turns[share.queue] = share.turn + counts[share.queue] / share.weight
-        self._now = max(self._now, min(self._turns[share.queue] for share in served))
+        # Where the service began, not where it ended: whoever waited meanwhile is not behind that.
+        self._now = max(self._now, min(share.turn for share in served))
         self._turns = {queue: turn for queue, turn in self._turns.items() if turn > self._now}

@@ -29,6 +29,15 @@ class Backoff(NamedTuple):
 DEFAULT_BACKOFF: Final = Backoff()
 
 
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The faster event loop where there is one (docs/adr/0010); None = asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not installed on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
 async def wait_any(*events: asyncio.Event, seconds: float | None, clock: Clock) -> None:
     """Wait until one of `events` is set or `seconds` have passed on `clock` (None = no limit).
 

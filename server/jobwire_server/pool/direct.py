@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, assert_never
 
+from jobwire.app import App
 from jobwire.payload import Payload
 from jobwire.worker import transport as worker
+from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
 from jobwire.worker.text import bounded
 from jobwire_server.dispatch.dispatcher import Dispatcher
 from jobwire_server.dispatch.interest import Interest, Terms
@@ -16,6 +18,9 @@ from jobwire_server.domain.errors import JobwireError
 from jobwire_server.domain.job import SECOND_US, Content, JobError
 from jobwire_server.domain.limits import DEFAULT_LIMITS, Limits
 from jobwire_server.domain.outcome import Failed, LeaseLost, Outcome, Released, Snoozed, Stopped, Succeeded
+from jobwire_server.kernel.telemetry import Log, LogEvent
+from jobwire_server.pool.base import PoolUnusable
+from jobwire_server.pool.settings import FLUSH_SECONDS, PATIENCE
 from jobwire_server.store.base import Lease, Owner, Report, ReportCode, Transport
 
 ERROR_MESSAGE_BYTES: Final = 4 << 10
@@ -153,6 +158,71 @@ class DirectTransport:
         if not seconds > 0:  # also not a number
             return 0
         return round(min(seconds * SECOND_US, self._limits.duration_us))
+
+
+class DirectPool:
+    """Implements `Pool` in this process and on this event loop, for embedding: handlers are isolated from nothing."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        app: App,
+        *,
+        slots: int,
+        worker_id: str,
+        app_path: str | None,
+        log: Log,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._app = app
+        self._slots = slots
+        self._worker_id = worker_id
+        self._app_path = app_path
+        self._log = log
+        self._runtime: WorkerRuntime | None = None
+
+    async def find_handlers(self) -> Sequence[str]:
+        """See `Pool`. They are here already."""
+        return sorted(self._app.handlers)
+
+    async def connect(self) -> None:
+        """See `Pool`."""
+        if not self._app.handlers:
+            return
+        try:
+            runtime = WorkerRuntime(
+                transport=DirectTransport(self._dispatcher),
+                handlers=self._app.handlers,
+                slots=self._slots,
+                worker_id=self._worker_id,
+                instance_id=self._dispatcher.instance_id,
+                app_path=self._app_path,
+                settings=RuntimeSettings(flush_seconds=FLUSH_SECONDS, patience=PATIENCE),
+                on_health=self._health,
+            )
+        except ValueError as error:
+            raise PoolUnusable(str(error)) from error
+        self._runtime = runtime
+        await runtime.start()
+        await runtime.resume()
+
+    async def run(self) -> None:
+        """See `Pool`. The runtime looks after itself."""
+
+    async def drain(self, grace_seconds: float) -> None:
+        """See `Pool`."""
+        if self._runtime is not None:
+            await self._runtime.drain(grace_seconds)
+
+    async def stop(self) -> None:
+        """See `Pool`."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            await runtime.stop()
+
+    def _health(self, reason: str | None) -> None:
+        write = self._log.info if reason is None else self._log.error
+        write(LogEvent.POOL_HEALTH, healthy=reason is None, reason=reason)
 
 
 class _Desk:

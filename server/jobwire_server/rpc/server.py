@@ -14,34 +14,22 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 
 from jobwire.v1 import admin_service_pb2, job_service_pb2, worker_service_pb2
-from jobwire_server.dispatch.engine import Engine
-from jobwire_server.jobs import Jobs
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.telemetry import Log, LogFormat, LogLevel, make_log
 from jobwire_server.rpc import admin_service, health, job_service, page_token, reflection
 from jobwire_server.rpc.calls import Calls, Handler
 from jobwire_server.rpc.gate import Gate, Phase, draining
+from jobwire_server.rpc.served import Served
 from jobwire_server.rpc.settings import RecoveryFacts, RpcSettings, ServerFacts, Tls, channel_options
 from jobwire_server.rpc.watch_service import WatchService
 from jobwire_server.rpc.work import lease_token
 from jobwire_server.rpc.work import service as work
 from jobwire_server.rpc.work.desk import Desk
-from jobwire_server.store.base import Store
-from jobwire_server.watch.hub import WatchHub
 
 __all__ = ["ListenFailed", "RecoveryFacts", "RpcServer", "RpcSettings", "Served", "ServerFacts", "Tls"]
 
 _UNIX: Final = "unix:"
 _SWEEP_SECONDS: Final = 1.0
-
-
-class Served(NamedTuple):
-    """What the services put on the wire."""
-
-    jobs: Jobs
-    hub: WatchHub
-    store: Store
-    engine: Engine
 
 
 class _Secrets(NamedTuple):
@@ -128,6 +116,8 @@ class RpcServer:
         if server is None:
             return
         await self.drain()
+        # The second time it is for good: a Work stream whose worker is busy would stay otherwise. Its leases stand.
+        self._gate.end_streams(draining())
         await server.stop(grace_seconds)
         if self._tasks is not None and self._sweeper is not None:
             self._sweeper.cancel()

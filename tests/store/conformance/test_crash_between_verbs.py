@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from jobwire_server.domain.job import State
-from jobwire_server.domain.outcome import Failed, Released, Snoozed, Succeeded
-from jobwire_server.store.base import Lane, LeaseUpdate, Report, ReportCode
+from jobwire_server.domain.outcome import Failed, Outcome, Released, Snoozed, Stopped, Succeeded
+from jobwire_server.store.base import Lane, LeaseUpdate, Owner, Report, ReportCode, Transport
 from tests.helpers.factories import new_job
 from tests.helpers.stores import ERROR, REMOTE, RESULT, SECOND_US, US, StoreRig
 
 pytestmark = pytest.mark.asyncio
+
+RETURNING = Owner("worker-3", "incarnation-3", Transport.STREAM)
 
 # Each verb finds work that `_prepare` laid out for it, whatever other verb ran before.
 Verb = Callable[[StoreRig], Awaitable[object]]
@@ -25,11 +28,13 @@ def _lane(verb: str) -> Lane:
 
 async def _prepare(rig: StoreRig) -> None:
     now_us = rig.clock.wall_us()
-    for verb in ("lease", "succeed", "fail", "release", "snooze", "extend", "ask", "lose"):
+    for verb in ("lease", "succeed", "chain", "fail", "release", "snooze", "stop", "extend", "save", "ask", "lose"):
         await rig.add(type=_lane(verb).type, job_id=verb)
-    for verb in ("succeed", "fail", "release", "snooze", "extend", "ask"):
+    for verb in ("succeed", "chain", "fail", "release", "snooze", "stop", "extend", "save", "ask"):
         await rig.lease_one(lanes=[_lane(verb)], owner=REMOTE, lease_s=600)
     await rig.lease_one(lanes=[_lane("lose")], owner=REMOTE, lease_s=1)
+    await rig.add(type=_lane("reattach").type, job_id="reattach")
+    await rig.lease_one(lanes=[_lane("reattach")], owner=RETURNING, lease_s=600)
     await rig.add(type=_lane("recover").type, job_id="recover")
     await rig.lease_one(lanes=[_lane("recover")], owner=US, lease_s=600)
     await rig.add(type="other", job_id="cancel")
@@ -43,15 +48,15 @@ async def _prepare(rig: StoreRig) -> None:
     rig.clock.advance(1)
 
 
-async def _report(rig: StoreRig, job_id: str, outcome: Succeeded | Failed | Released | Snoozed) -> None:
+async def _report(rig: StoreRig, job_id: str, outcome: Outcome) -> None:
     job = await rig.job(job_id)
     [answer] = await rig.store.report([Report(job.key, job.fence, outcome)])
     assert answer.code is ReportCode.RECORDED
 
 
-async def _extend(rig: StoreRig) -> None:
-    job = await rig.job("extend")
-    [state] = await rig.store.extend([LeaseUpdate(job.key, job.fence, 7 * SECOND_US, 5.0, "halfway")])
+async def _extend(rig: StoreRig, job_id: str, **fields: Any) -> None:
+    job = await rig.job(job_id)
+    [state] = await rig.store.extend([LeaseUpdate(job.key, job.fence, 7 * SECOND_US, **fields)])
     assert state.valid
 
 
@@ -63,7 +68,11 @@ VERBS: dict[str, Verb] = {
     "report failure": lambda rig: _report(rig, "fail", Failed(ERROR)),
     "report release": lambda rig: _report(rig, "release", Released()),
     "report snooze": lambda rig: _report(rig, "snooze", Snoozed(5)),
-    "extend": _extend,
+    "report stop": lambda rig: _report(rig, "stop", Stopped("asked to", RESULT)),
+    "report and follow up": lambda rig: _report(rig, "chain", Succeeded(RESULT, [new_job(), new_job()])),
+    "extend": lambda rig: _extend(rig, "extend", progress_percent=5.0, progress_message="halfway"),
+    "checkpoint": lambda rig: _extend(rig, "save", checkpoint=RESULT),
+    "reattach": lambda rig: rig.store.reattach(RETURNING, []),
     "cancel": lambda rig: rig.store.cancel("default", "cancel"),
     "ask to cancel": lambda rig: rig.store.cancel("default", "ask"),
     "retry": lambda rig: rig.store.retry("default", "retry"),
@@ -138,4 +147,4 @@ async def test_a_store_can_be_read_in_full_after_every_restart(file_rig: StoreRi
         await restart()
         assert [await rig.job(job_id) for job_id in ids] == before
         assert await rig.events() == events
-    assert (await rig.store.counts()).by_state[State.PROCESSING] == 8
+    assert (await rig.store.counts()).by_state[State.PROCESSING] == 12

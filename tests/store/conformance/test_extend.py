@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
+from jobwire_server.domain.job import State
 from jobwire_server.domain.outcome import Released, Succeeded
-from jobwire_server.store.base import LeaseState, LeaseUpdate
+from jobwire_server.store.base import Lane, LeaseState, LeaseUpdate, RunName
 from tests.helpers.factories import new_job
-from tests.helpers.stores import SECOND_US, StoreRig
+from tests.helpers.stores import SECOND_US, WORK, StoreRig
 
 pytestmark = pytest.mark.asyncio
 
@@ -63,7 +64,33 @@ async def test_a_heartbeat_tells_that_a_cancel_was_asked_for(rig: StoreRig) -> N
     await rig.add()
     lease = await rig.lease_one()
     await rig.store.cancel("default", lease.job_id)
-    assert await rig.extend(lease, 30) == LeaseState(True, True, 30 * SECOND_US)
+    assert await rig.extend(lease, 30) == LeaseState(True, True, 10 * SECOND_US)
+
+
+async def test_no_heartbeat_keeps_a_cancelled_job_alive_beyond_its_grace(rig: StoreRig) -> None:
+    await rig.add()
+    lease = await rig.lease_one()
+    await rig.store.cancel("default", lease.job_id)
+    rig.clock.advance(7)
+    assert (await rig.extend(lease, 30)).remaining_us == 3 * SECOND_US
+    rig.clock.advance(3)
+    await rig.extend(lease, 30)
+    await rig.store.expire_leases(limit=10)
+    assert await rig.state(lease.job_id) is State.CANCELLED
+
+
+async def test_only_a_heartbeat_with_progress_is_told_whose_it_is(rig: StoreRig) -> None:
+    await rig.submit(new_job(job_id="a", queue="mail"), new_job(job_id="b"))
+    one, two = await rig.lease(2, lanes=[Lane("mail", "work"), WORK])
+    beats = [
+        LeaseUpdate(two.key, two.fence, SECOND_US, 50.0),
+        LeaseUpdate(one.key, one.fence + 1, SECOND_US, 50.0),
+        LeaseUpdate(one.key, one.fence, SECOND_US, None, "on its way"),
+        LeaseUpdate(one.key, one.fence, SECOND_US),
+    ]
+    states = await rig.store.extend(beats)
+    names = {lease.job_id: RunName("default", lease.job_id, lease.queue, "work", 1) for lease in (one, two)}
+    assert [state.name for state in states] == [names[two.job_id], None, names[one.job_id], None]
 
 
 async def test_a_heartbeat_without_a_current_lease_changes_not_one_byte(rig: StoreRig) -> None:

@@ -38,6 +38,19 @@ async def test_lanes_are_found_behind_any_names(rig: StoreRig) -> None:
     assert set(await rig.store.pending_lanes([kind for _, kind in lanes])) == lanes
 
 
+async def test_lanes_of_any_type_and_of_some_queues(rig: StoreRig) -> None:
+    for queue, kind in (("a", "x"), ("a", "y"), ("b", "x"), ("c", "z"), ("c", "z")):
+        await rig.add(queue=queue, type=kind)
+    await rig.add(queue="c", type="later", schedule_time_us=rig.clock.wall_us() + 1)
+    every = {Lane("a", "x"), Lane("a", "y"), Lane("b", "x"), Lane("c", "z")}
+    found = await rig.store.pending_lanes(None)
+    assert (len(found), set(found)) == (4, every)
+    assert set(await rig.store.pending_lanes(None, ["c", "a", "none"])) == {lane for lane in every if lane.queue != "b"}
+    assert await rig.store.pending_lanes(["x", "later"], ["b", "b", "c"]) == [Lane("b", "x")]
+    assert set(await rig.store.pending_lanes(["w", "x", "xx", "z", "zz"])) == every - {Lane("a", "y")}
+    assert await rig.store.pending_lanes(None, []) == await rig.store.pending_lanes([], ["a"]) == []
+
+
 async def test_counts_are_per_state_over_all_tenants(rig: StoreRig) -> None:
     assert (await rig.store.counts()).by_state == {}
     for state in State:

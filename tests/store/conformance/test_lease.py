@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from jobwire_server.domain.job import Content, State
-from jobwire_server.domain.outcome import Released
+from jobwire_server.domain.outcome import Failed, Released
 from jobwire_server.store.base import Lane, LeaseRequest
 from tests.helpers.factories import new_job
-from tests.helpers.stores import REMOTE, SECOND_US, US, WORK, StoreRig
+from tests.helpers.stores import ERROR, REMOTE, SECOND_US, US, WORK, StoreRig
 
 pytestmark = pytest.mark.asyncio
 
@@ -20,6 +20,7 @@ async def test_a_lease_says_everything_that_a_worker_needs(rig: StoreRig) -> Non
     job_id = await rig.add(
         tenant="acme",
         headers={"traceparent": "00"},
+        labels={"team": "blue"},
         priority=7,
         attempt_timeout_us=60 * SECOND_US,
         expire_time_us=now_us + 90 * SECOND_US,
@@ -30,6 +31,7 @@ async def test_a_lease_says_everything_that_a_worker_needs(rig: StoreRig) -> Non
     assert (lease.key, lease.tenant, lease.job_id, lease.queue, lease.type) == (job.key, "acme", job_id, *WORK)
     assert (lease.attempt, lease.max_attempts, lease.fence, lease.priority) == (1, 20, 1, 7)
     assert (lease.payload, lease.headers) == (job.spec.payload, {"traceparent": "00"})
+    assert (lease.labels, lease.checkpoint, lease.losses) == ({"team": "blue"}, None, 0)
     assert (lease.lease_us, lease.attempt_timeout_us) == (30 * SECOND_US, 60 * SECOND_US)
     assert (lease.expire_in_us, lease.create_time_us) == (80 * SECOND_US, now_us)
 
@@ -138,6 +140,28 @@ async def test_each_lease_raises_attempt_and_fence_by_one(rig: StoreRig) -> None
         lease = await rig.lease_one()
         assert (lease.attempt, lease.fence) == (1, number)
         await rig.report(lease, Released())
+
+
+async def test_a_lease_says_how_many_leases_in_a_row_were_lost_before_it(rig: StoreRig) -> None:
+    await rig.add()
+    for losses in (0, 1, 2):
+        assert (await rig.lease_one(lease_s=1)).losses == losses
+        rig.clock.advance(3600)
+        await rig.store.expire_leases(limit=1)
+        rig.clock.advance(3600)
+        await rig.store.promote_due(limit=1)
+
+
+async def test_losses_do_not_count_any_more_after_an_attempt_that_ended_otherwise(rig: StoreRig) -> None:
+    await rig.add()
+    await rig.lease_one(lease_s=1)
+    rig.clock.advance(3600)
+    await rig.store.expire_leases(limit=1)
+    rig.clock.advance(3600)
+    await rig.store.promote_due(limit=1)
+    await rig.report(await rig.lease_one(), Failed(ERROR, retry_delay_us=0))
+    await rig.store.promote_due(limit=1)
+    assert (await rig.lease_one()).losses == 0
 
 
 async def test_a_lease_is_no_longer_than_the_attempt_may_run_and_be_reported(rig: StoreRig) -> None:

@@ -104,6 +104,39 @@ async def test_the_last_attempt_that_fails_makes_the_job_failed(rig: StoreRig) -
     assert (await rig.job(job_id)).status.attempt == 2
 
 
+async def test_a_report_says_when_the_job_will_run_again(rig: StoreRig) -> None:
+    await rig.submit(*(new_job(retry_policy=RetryPolicy(initial_backoff_us=10 * SECOND_US)) for _ in range(6)))
+    leases = await rig.lease(6)
+    outcomes = [Failed(ERROR), Failed(ERROR, 3), Snoozed(5), Released(), Failed(FATAL), Succeeded()]
+    reports = [Report(lease.key, lease.fence, outcome) for lease, outcome in zip(leases, outcomes, strict=True)]
+    answers = await rig.store.report(reports)
+    assert [answer.due_in_us for answer in answers] == [9 * SECOND_US, 3, 5, None, None, None]
+    now_us = rig.clock.wall_us()
+    statuses = [(await rig.job(lease.job_id)).status for lease in leases[:3]]
+    assert [status.next_attempt_time_us for status in statuses] == [now_us + 9 * SECOND_US, now_us + 3, now_us + 5]
+    again = await rig.store.report(reports)
+    assert [answer.due_in_us for answer in again] == [None] * 6
+
+
+@pytest.mark.parametrize("result", [Content(b""), RESULT, LARGE])
+async def test_what_a_stopped_handler_has_done_so_far_is_the_jobs_result(rig: StoreRig, result: Content) -> None:
+    lease = await rig.run(Stopped("asked to", result))
+    job = await rig.job(lease.job_id)
+    assert (job.status.state, job.status.result) == (State.CANCELLED, result)
+    await rig.store.retry("default", lease.job_id)
+    assert (await rig.job(lease.job_id)).status.result is None
+    assert rig.sql("SELECT * FROM content") == []
+
+
+async def test_a_late_stop_leaves_no_result(rig: StoreRig) -> None:
+    await rig.add()
+    lease = await rig.lease_one()
+    await rig.store.cancel("default", lease.job_id, force=True)
+    before = rig.dump()
+    assert (await rig.report(lease, Stopped("late", LARGE))).code is not ReportCode.RECORDED
+    assert rig.dump() == before
+
+
 async def test_a_release_gives_the_attempt_back_and_keeps_the_place_in_the_queue(rig: StoreRig) -> None:
     first = await rig.add()
     rig.clock.advance(1)
@@ -249,6 +282,31 @@ async def test_reports_are_judged_each_on_its_own_in_order(rig: StoreRig) -> Non
         (ReportCode.DUPLICATE, State.COMPLETED),
         (ReportCode.LEASE_LOST, None),
     ]
+
+
+@pytest.mark.parametrize("result", [None, RESULT, LARGE])
+async def test_successes_of_leases_that_are_lost_leave_nothing_behind_among_those_that_count(
+    rig: StoreRig, result: Content | None
+) -> None:
+    await rig.submit(*(new_job() for _ in range(5)))
+    leases = await rig.lease(5)
+    for lost in (leases[0], leases[2], leases[4]):
+        await rig.store.cancel("default", lost.job_id, force=True)
+    answers = await rig.store.report([Report(lease.key, lease.fence, Succeeded(result)) for lease in leases])
+    lost, recorded = (ReportCode.LEASE_LOST, State.CANCELLED), (ReportCode.RECORDED, State.COMPLETED)
+    assert [answer[:2] for answer in answers] == [lost, recorded, lost, recorded, lost]
+    assert [(await rig.job(lease.job_id)).status.result for lease in leases] == [None, result, None, result, None]
+    assert (await rig.store.position()).revision == (await rig.events())[-1].revision == rig.notices[-1].revision
+
+
+async def test_a_call_of_nothing_but_lost_leases_takes_no_revision(rig: StoreRig) -> None:
+    lease = await rig.run(Succeeded())
+    before, notices = rig.dump(), len(rig.notices)
+    await rig.store.report([Report(lease.key, lease.fence + 1, Succeeded(LARGE)), Report(10**9, 1, Succeeded())])
+    assert (rig.dump(), len(rig.notices)) == (before, notices)
+    await rig.run(Succeeded())
+    revisions = [event.revision for event in await rig.events()]
+    assert revisions == list(range(1, 7))
 
 
 async def test_of_two_different_outcomes_in_one_call_the_first_counts(rig: StoreRig) -> None:

@@ -13,7 +13,7 @@ from jobwire_server.domain.job import State
 from jobwire_server.store.base import JobFilter, ListQuery
 from jobwire_server.store.sqlite.listing import list_statement
 from tests.helpers.factories import new_job
-from tests.helpers.stores import StoreRig
+from tests.helpers.stores import REMOTE, US, StoreRig
 
 pytestmark = pytest.mark.asyncio
 
@@ -23,7 +23,7 @@ QUERIES = {
     if entry.name.endswith(".sql")
 }
 # The elements of an argument, and the rows that an inner query found.
-SCANS_ALLOWED = re.compile(r"SCAN (\w+ VIRTUAL TABLE|\(|page|wanted|holder|CONSTANT ROW|\d+ CONSTANT)")
+SCANS_ALLOWED = re.compile(r"SCAN (\w+ VIRTUAL TABLE|\(|page|holder|head|walk|CONSTANT ROW|\d+ CONSTANT)")
 # Statements that read a bounded stretch of an index or a table from one of its ends, or all of it on purpose.
 WHOLE_INDEX_ON_PURPOSE = {"count_states", "count_leased"}
 
@@ -67,7 +67,16 @@ async def test_a_statement_is_served_by_the_index_it_names(file_rig: StoreRig, n
 
 
 @pytest.mark.parametrize(
-    "name", ["claim_candidates", "due_jobs", "expired_jobs", "expired_leases", "orphaned_leases", "purgeable_jobs"]
+    "name",
+    [
+        "claim_candidates",
+        "due_jobs",
+        "expired_jobs",
+        "expired_leases",
+        "orphaned_leases",
+        "purgeable_jobs",
+        "unnamed_leases",
+    ],
 )
 async def test_claims_and_sweeps_sort_nothing_and_read_no_row_that_they_do_not_want(
     file_rig: StoreRig, name: str
@@ -103,25 +112,67 @@ async def test_every_list_is_served_by_an_index_from_where_the_page_begins(
     assert any(re.match(r"SEARCH (job|label) USING", detail) for detail in plan), plan
 
 
+def _steps(rig: StoreRig, name: str, **values: object) -> int:
+    """How many steps of SQLite's machine a statement takes; what it did is undone."""
+    connection = apsw.Connection(str(rig.file))
+    taken = 0
+
+    def count() -> bool:
+        nonlocal taken
+        taken += 1
+        return False
+
+    connection.set_progress_handler(count, 1)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(QUERIES[name], values).fetchall()
+    connection.execute("ROLLBACK")
+    connection.close()
+    return taken
+
+
 async def test_the_age_of_request_keys_is_swept_without_a_look_at_those_of_living_jobs(file_rig: StoreRig) -> None:
     rig = file_rig
-
-    async def steps() -> int:
-        connection = apsw.Connection(str(rig.file))
-        taken = 0
-
-        def count() -> bool:
-            nonlocal taken
-            taken += 1
-            return False
-
-        connection.set_progress_handler(count, 1)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(QUERIES["delete_request_keys"], {"before": 1 << 60, "limit": 100})
-        connection.execute("ROLLBACK")
-        connection.close()
-        return taken
-
-    few = await steps()
+    values = {"before": 1 << 60, "limit": 100}
+    few = _steps(rig, "delete_request_keys", **values)
     await rig.submit(*(new_job(request_id=f"k{number}", fingerprint=b"f") for number in range(500)))
-    assert await steps() == few
+    assert _steps(rig, "delete_request_keys", **values) == few
+
+
+@pytest.mark.parametrize("name", ["expired_leases", "orphaned_leases"])
+async def test_leases_that_end_are_found_without_a_look_at_those_that_stand(file_rig: StoreRig, name: str) -> None:
+    rig = file_rig
+    now_us = rig.clock.wall_us()
+    values = {"orphaned_leases": {"instance_id": "us", "skipped": "[]"}, "expired_leases": {"now": now_us}}[name]
+
+    async def steps(leased: int) -> int:
+        await rig.submit(*(new_job() for _ in range(leased)))
+        for number in range(3):
+            await rig.lease(leased // 3, owner=REMOTE._replace(instance_id=f"instance-{number}"))
+        return _steps(rig, name, limit=100, **values)
+
+    few = await steps(6)
+    assert await steps(600) == few
+
+
+async def test_what_one_instance_holds_is_found_without_a_look_at_what_others_hold(file_rig: StoreRig) -> None:
+    rig = file_rig
+
+    async def steps(leased: int) -> int:
+        await rig.submit(*(new_job() for _ in range(leased)))
+        await rig.lease(leased, owner=REMOTE)
+        held = _steps(rig, "held_leases", instance_id=US.instance_id, now=0, limit=100)
+        return held + _steps(rig, "unnamed_leases", instance_id=US.instance_id, held="[]")
+
+    few = await steps(6)
+    assert await steps(600) == few
+
+
+async def test_lanes_cost_a_seek_each_whatever_their_backlog(file_rig: StoreRig) -> None:
+    rig = file_rig
+
+    async def steps(backlog: int) -> int:
+        await rig.submit(*(new_job(queue=queue, type=kind) for queue in "ab" for kind in "xy" for _ in range(backlog)))
+        return _steps(rig, "next_queue", queue="a") + _steps(rig, "next_type", queue="a", type="y")
+
+    few = await steps(3)
+    assert await steps(300) == few

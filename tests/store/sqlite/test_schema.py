@@ -40,7 +40,7 @@ def _move(new: State, *, old: State, extra: str = "") -> str:
     attempt = int((old, new) == (State.PENDING, State.PROCESSING))
     return (
         f"UPDATE job SET state = {int(new)}, sequence = sequence + 1, "
-        f"revision = (SELECT max(revision) + 1 FROM event), attempt = attempt + {attempt}, "
+        f"revision = (SELECT max(revision) + 1 FROM job), attempt = attempt + {attempt}, "
         f"finish_us = CASE WHEN {int(new)} IN {TERMINAL} THEN 1 END, "
         f"purge_us = CASE WHEN {int(new)} IN {TERMINAL} THEN 1 END, "
         f"lease_expire_us = CASE {int(new)} WHEN 3 THEN 1 END, transport = CASE {int(new)} WHEN 3 THEN 1 END, "
@@ -57,9 +57,9 @@ async def _closed_with_a_job(rig: StoreRig, state: State) -> None:
     await rig.store.close()
     if state is State.BLOCKED:
         assert rig.path is not None
-        [(trigger,)] = fsck.read(rig.path, "SELECT sql FROM sqlite_schema WHERE name = 'job_legal'")
+        [(trigger,)] = fsck.read(rig.path, "SELECT sql FROM sqlite_schema WHERE name = 'job_changed'")
         # No verb leads to BLOCKED yet: put the job there past the trigger.
-        assert _try(rig, "DROP TRIGGER job_legal", _move(state, old=State.PENDING), trigger) == ""
+        assert _try(rig, "DROP TRIGGER job_changed", _move(state, old=State.PENDING), trigger) == ""
 
 
 @pytest.mark.parametrize("old", State, ids=lambda state: state.name)
@@ -101,10 +101,10 @@ REFUSED = {
     "a priority beyond 9": "UPDATE job SET priority = 10",
     "a text for a number": "UPDATE job SET due_us = 'soon'",
     "the same event twice": "INSERT INTO event SELECT * FROM event",
-    "the same sequence twice": (
-        "INSERT INTO event (revision, key, sequence, kind, tenant, job_id, queue, type, create_us, state, attempt, "
-        "max_attempts, fence, due_us, time_us) SELECT revision + 100, key, sequence, kind, tenant, job_id, queue, "
-        "type, create_us, state, attempt, max_attempts, fence, due_us, time_us FROM event"
+    "an event that comes before the one it follows": (
+        "INSERT INTO event (revision, key, sequence, previous, kind, tenant, job_id, queue, type, create_us, state, "
+        "attempt, max_attempts, fence, due_us, time_us) SELECT revision + 100, key, sequence, revision + 100, kind, "
+        "tenant, job_id, queue, type, create_us, state, attempt, max_attempts, fence, due_us, time_us FROM event"
     ),
     "the same id twice": (
         "INSERT INTO job (key, tenant, id, id_chosen, state, revision, sequence, attempt, max_attempts, fence, losses, "

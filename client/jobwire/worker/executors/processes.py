@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import select
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import BinaryIO, cast
 
 from jobwire.worker.attempt import Cause
 from jobwire.worker.executors.base import Post
-from jobwire.worker.frames import Frame, FrameBroken, job_frame, outcome_of, read_frame, write_frame
+from jobwire.worker.executors.child_process import ChildProcess, told
+from jobwire.worker.executors.memory import resident_bytes
+from jobwire.worker.frames import Frame, FrameBroken, checkpoint_of, job_frame, outcome_of
 from jobwire.worker.run import Event, Run, Sign
 from jobwire.worker.text import bounded
 from jobwire.worker.transport import Failure, Stopped
@@ -29,6 +28,21 @@ MAX_TRIES = 3
 """Children that a job is offered to before it fails: each of them died without having begun it."""
 END_SECONDS = 1.0
 """An idle child that was asked to end is killed after this."""
+MEMORY_SECONDS = 0.2
+"""How often the memory of busy children is looked at, when it is bounded."""
+WORN_SHARE = 0.75
+"""A child that holds more than this share of its bound after a job is replaced: the next job would pay for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildLimits:
+    """When a child is replaced, or killed. None = never."""
+
+    jobs: int | None = None
+    """Jobs that one child runs before a new one takes over: for handlers, or libraries of theirs, that leak."""
+    memory_bytes: int | None = None
+    """Resident memory of a child while it runs a job; beyond it the child is killed, and the job's lease is lost, as
+    with any process that dies. (A limit that the kernel keeps would be a MemoryError, which handlers catch.)"""
 
 
 class ProcessExecutor:
@@ -38,15 +52,16 @@ class ProcessExecutor:
     thread that started a process for the death of its parent.
     """
 
-    def __init__(self, *, limit: int, app_path: str, post: Post) -> None:
+    def __init__(self, *, limit: int, app_path: str, post: Post, limits: ChildLimits = ChildLimits()) -> None:
         self._limit = limit
+        self._limits = limits
         self._app_path = app_path
         self._post = post
         self._queue: SimpleQueue[Run | None] = SimpleQueue()
         self._keepers: list[_Keeper] = []
         self._stuck = 0
         self._surplus = 0
-        self._closed = False
+        self._closed = threading.Event()
 
     def start(self, runs: Sequence[Run]) -> None:
         """See `Executor`."""
@@ -77,7 +92,7 @@ class ProcessExecutor:
 
     async def close(self) -> None:
         """See `Executor`. Busy children are killed; idle ones are asked to end, and killed if they do not."""
-        self._closed = True
+        self._closed.set()
         for keeper in self._keepers:
             self._queue.put(None)
             keeper.kill_if_busy()
@@ -88,23 +103,32 @@ class ProcessExecutor:
             keeper.thread.join(3 * END_SECONDS)  # after one of them the child is killed
 
     def _grow(self, wanted: int) -> None:
-        if self._closed:
+        if self._closed.is_set():
             return
+        if not self._keepers and self._limits.memory_bytes is not None:
+            threading.Thread(target=self._watch_memory, args=(self._limits.memory_bytes,), daemon=True).start()
         room = self._limit + self._stuck + self._surplus - len(self._keepers)
         for _ in range(min(wanted, room)):
-            keeper = _Keeper(self._app_path, self._queue, self._post)
+            keeper = _Keeper(self._app_path, self._queue, self._post, self._limits)
             self._keepers.append(keeper)
             keeper.thread.start()
+
+    def _watch_memory(self, limit_bytes: int) -> None:
+        """Kill busy children that grow beyond the limit, until the executor is closed."""
+        while not self._closed.wait(MEMORY_SECONDS):
+            for keeper in list(self._keepers):
+                keeper.bound_memory(limit_bytes)
 
 
 class _Keeper:
     """A thread that keeps one child at a time busy."""
 
-    def __init__(self, app_path: str, runs: SimpleQueue[Run | None], post: Post) -> None:
+    def __init__(self, app_path: str, runs: SimpleQueue[Run | None], post: Post, limits: ChildLimits) -> None:
         self._app_path = app_path
+        self._limits = limits
         self._runs = runs
         self._post = post
-        self._child: _Process | None = None
+        self._child: ChildProcess | None = None
         self._busy = False
         # Stop orders come from the event loop: this lock is never held while anything waits for a child.
         self._stopping = threading.Lock()
@@ -119,7 +143,18 @@ class _Keeper:
             event = self._serve_safely(run)
             self._busy = False
             self._post((run, event))
+            if self._is_worn():
+                self._part(END_SECONDS)
         self._part(END_SECONDS)
+
+    def _is_worn(self) -> bool:
+        """Whether the child, idle now, has had its time."""
+        child, limits = self._child, self._limits
+        if child is None:
+            return False
+        if limits.jobs is not None and child.jobs_done >= limits.jobs:
+            return True
+        return limits.memory_bytes is not None and resident_bytes(child.pid) > WORN_SHARE * limits.memory_bytes
 
     def _serve_safely(self, run: Run) -> Event:
         try:
@@ -141,9 +176,8 @@ class _Keeper:
                 return event
         return Failure("CHILD_UNUSABLE", f"{MAX_TRIES} child processes died before they could begin the job.")
 
-    def _hand_over(self, child: _Process, run: Run) -> Event | None:
+    def _hand_over(self, child: ChildProcess, run: Run) -> Event | None:
         """Have the child run it. None when the child died (while it was idle, most likely) without having begun."""
-        begun = False
         try:
             child.say(job_frame(run))
         except BrokenPipeError:
@@ -153,6 +187,22 @@ class _Keeper:
             child.running = run
         if run.must_stop():  # the order came while the child was starting
             self.stop(run)
+        end, begun = self._follow(child, run)
+        if end is not None:
+            return self._take(child, run, end)
+        code = self._part(0)
+        if not begun:
+            return None
+        why = told(code)
+        if child.grew_to_bytes is not None:
+            why = f"it was killed, for it used {child.grew_to_bytes} bytes of memory, more than its limit"
+        job = run.assignment
+        _log.warning("The child process that ran job %s (%s) died: %s.", job.job_id, job.type, why)
+        return Sign.DIED
+
+    def _follow(self, child: ChildProcess, run: Run) -> tuple[Event | None, bool]:
+        """Listen until the run is over: how it ended, None when the child died, and whether it had begun."""
+        begun = False
         while (frame := child.read()) is not None:
             match frame.kind:
                 case "began":
@@ -160,28 +210,28 @@ class _Keeper:
                     self._post((run, Sign.BEGAN))
                 case "progress":
                     run.tell(*frame.header["progress"])
+                case "checkpoint":
+                    run.save(checkpoint_of(frame))
                 case "outcome":
-                    return self._take(child, run, frame)
+                    return outcome_of(frame), True
+                case "unknown":
+                    return Sign.UNKNOWN, False
                 case strange:
                     raise FrameBroken(f"It said {strange!r}, which means nothing.")
-        code = self._part(0)
-        if not begun:
-            return None
-        job = run.assignment
-        _log.warning("The child process that ran job %s (%s) died: %s.", job.job_id, job.type, _told(code))
-        return Sign.DIED
+        return None, begun
 
-    def _take(self, child: _Process, run: Run, frame: Frame) -> Event:
+    def _take(self, child: ChildProcess, run: Run, end: Event) -> Event:
         """The run is over; so is its child when it was interrupted: it leaves by itself."""
         with self._stopping:
             child.running = None
+            child.jobs_done += 1
         if run.cause not in {None, Cause.CANCEL}:
             self._part(END_SECONDS)
-        return outcome_of(frame)
+        return end
 
-    def _begin(self) -> _Process | Failure:
+    def _begin(self) -> ChildProcess | Failure:
         """Start a child and wait until it has imported the application."""
-        child = _Process()
+        child = ChildProcess()
         with self._stopping:
             self._child = child
         late = threading.Timer(START_SECONDS, child.signal, (signal.SIGKILL,))
@@ -200,7 +250,7 @@ class _Keeper:
         if frame is not None and frame.kind == "broken":
             message = f"The child process cannot import {self._app_path}: {frame.header['message']}"
             return Failure("CHILD_NOT_STARTED", bounded(message, 1024), str(frame.header["detail"]))
-        return Failure("CHILD_NOT_STARTED", f"The child process died before it was ready: {_told(code)}.")
+        return Failure("CHILD_NOT_STARTED", f"The child process died before it was ready: {told(code)}.")
 
     def _part(self, patience_seconds: float) -> int | None:
         """Be rid of the child; returns its exit code."""
@@ -228,104 +278,15 @@ class _Keeper:
         if self._busy:
             self.kill()
 
+    # On the thread that watches memory.
 
-class _Process:
-    """One child process and its pipes."""
-
-    def __init__(self) -> None:
-        """Start it: a new interpreter in a session of its own, with no file of ours but the pipes and stderr."""
-        self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            [sys.executable, "-m", "jobwire.worker.child", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            close_fds=True,
-            start_new_session=True,
-            env=child_environment(os.environ),
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._target = self._process.stdin.fileno()
-        self._source = cast("BinaryIO", os.fdopen(os.dup(self._process.stdout.fileno()), "rb"))
-        self._signalling = threading.Lock()
-        self._reaped = False
-        self.running: Run | None = None
-        """The run that it was sent, which stop orders are for."""
-
-    def say(self, frame: Frame) -> None:
-        """Write a frame; waits while the pipe is full."""
-        write_frame(self._target, frame)
-
-    def read(self) -> Frame | None:
-        """Read a frame; None when the child is gone."""
-        return read_frame(self._source)
-
-    def stop(self, cause: Cause, reason: str) -> None:
-        """Pass a stop order on, without waiting: a pipe that takes a byte takes an order (PIPE_BUF), and one that
-        takes none belongs to a child that does not read, which only a signal can reach."""
-        order = Frame({"is": "stop", "cause": int(cause), "reason": reason[:300]})
-        writable = select.poll()
-        writable.register(self._target, select.POLLOUT)
-        try:
-            if writable.poll(0):
-                write_frame(self._target, order)
-        except OSError:
-            return  # it is gone, and its keeper will say so
-        if cause is not Cause.CANCEL:
-            self.signal(signal.SIGTERM)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the child (SIGKILL: to all that it started, too), unless it was reaped already."""
-        with self._signalling:
-            if self._reaped:
+    def bound_memory(self, limit_bytes: int) -> None:
+        """Kill the child if it is busy and beyond its limit."""
+        with self._stopping:
+            child = self._child
+            if child is None or child.running is None:
                 return
-            try:
-                if number is signal.SIGKILL:
-                    os.killpg(self._process.pid, number)
-                else:
-                    os.kill(self._process.pid, number)
-            except ProcessLookupError:
-                return
-
-    def end(self, patience_seconds: float) -> int:
-        """Ask it to end, kill it after the patience, and reap it. Returns its exit code."""
-        if patience_seconds:
-            try:
-                self.say(Frame({"is": "end"}))
-            except OSError:
-                patience_seconds = 0
-        killer = threading.Timer(patience_seconds, self.signal, (signal.SIGKILL,))
-        killer.daemon = True
-        killer.start()
-        # Waiting without reaping: as long as it is a zombie, nobody else can get its number.
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        killer.cancel()
-        self.signal(signal.SIGKILL)  # what it started and left behind
-        with self._signalling:
-            self._reaped = True
-            code = self._process.wait()
-        self._source.close()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        return code
-
-
-def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a child may see: all but our own settings, which may hold secrets; the address is none."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith("JOBWIRE_") or name == "JOBWIRE_ADDRESS"
-    }
-
-
-def _told(code: int | None) -> str:
-    if code is None:
-        return "it is gone"
-    if code < 0:
-        try:
-            return f"signal {signal.Signals(-code).name}"
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit code {code}"
+            size_bytes = resident_bytes(child.pid)
+            if size_bytes > limit_bytes:
+                child.grew_to_bytes = size_bytes
+                child.signal(signal.SIGKILL)

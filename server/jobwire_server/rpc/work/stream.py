@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from jobwire.v1 import worker_service_pb2 as pb
 from jobwire_server.dispatch.roster import Hello, Presence, Roster, WorkerName, WorkerReplaced
 from jobwire_server.dispatch.session import Run, WorkerSession
@@ -28,7 +30,7 @@ from jobwire_server.domain.job import SECOND_US
 from jobwire_server.domain.worker_rules import lease_within
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Chance, wait_any
-from jobwire_server.rpc.calls import Stream
+from jobwire_server.rpc.calls import UNDECODABLE, Stream
 from jobwire_server.rpc.convert.hello import hello_fields, interest_of
 from jobwire_server.rpc.convert.records import record
 from jobwire_server.rpc.work.desk import Desk, TokenReport
@@ -119,6 +121,8 @@ class WorkStream:
                     await self._room.wait()
         except WorkerReplaced:
             self.replaced()
+        except DecodeError:
+            self._fault = UNDECODABLE
         except JobwireError as error:
             self._fault = error
         self._hung_up = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from jobwire_server.domain.fairness import Share, order_of_service
 from jobwire_server.domain.job import Content, State
@@ -18,15 +18,8 @@ FirstRow = Callable[..., tuple[Any, ...] | None]
 """Runs a statement by name and returns its first row: `Transaction.row`, `Reader.row`."""
 
 
-class _Candidate(NamedTuple):
-    """A job that may be leased; candidates sort in the order in which jobs of one queue are served."""
-
-    urgency: int
-    """Priority, negated."""
-    due_us: int
-    key: int
-    size: int
-    """Bytes of payload."""
+_Candidate = list[int]
+"""A job that may be leased: priority (negated), due time, key, bytes of payload. They sort in the order of service."""
 
 
 def lease(transaction: Transaction, intents: Sequence[Intent]) -> None:
@@ -64,28 +57,31 @@ def _choose(transaction: Transaction, request: LeaseRequest) -> list[_Candidate]
     by_queue: dict[str, list[_Candidate]] = {}
     for queue, kind in dict.fromkeys(request.lanes):
         found = transaction.one("claim_candidates", queue=queue, type=kind, limit=request.limit, now=transaction.now_us)
-        by_queue.setdefault(queue, []).extend(map(_Candidate._make, json.loads(found)))
+        by_queue.setdefault(queue, []).extend(json.loads(found))
+    if request.shares:
+        return _in_turn(by_queue, request)
+    candidates = [candidate for candidates in by_queue.values() for candidate in candidates]
     if len(request.lanes) > 1:
-        if not request.shares:
-            by_queue = {"": [candidate for candidates in by_queue.values() for candidate in candidates]}
-        for candidates in by_queue.values():
-            candidates.sort()
+        candidates.sort()
+    return candidates[: request.limit]
+
+
+def _in_turn(by_queue: Mapping[str, list[_Candidate]], request: LeaseRequest) -> list[_Candidate]:
     shares = {share.queue: Share(share.weight, share.turn, share.limit) for share in request.shares}
     available = {queue: len(candidates) for queue, candidates in by_queue.items()}
-    next_of = {queue: iter(candidates) for queue, candidates in by_queue.items()}
+    next_of = {queue: iter(sorted(candidates)) for queue, candidates in by_queue.items()}
     return [next(next_of[queue]) for queue in order_of_service(available, shares, request.limit)]
 
 
 def _within_bytes(candidates: Sequence[_Candidate], max_bytes: int) -> list[int]:
     """Keys of the candidates up to the one that would exceed the bound, but of one at least."""
     size = 0
-    keys: list[int] = []
-    for candidate in candidates:
-        size += candidate.size
-        if keys and size > max_bytes:
+    for count, (_, _, _, payload) in enumerate(candidates):
+        size += payload
+        if count and size > max_bytes:
+            candidates = candidates[:count]
             break
-        keys.append(candidate.key)
-    return keys
+    return [key for _, _, key, _ in candidates]
 
 
 def read_leases(first_row: FirstRow, keys: Sequence[int], now_us: int, *, full: bool = True) -> list[Lease]:
@@ -106,8 +102,8 @@ def _lease_of(first_row: FirstRow, row: list[Any], now_us: int, *, full: bool) -
         content = content_of(form, payload_type, encoding, data)
     return Lease(
         key, tenant, job_id, queue, kind, attempt, max_attempts, fence, content, _mapping(headers),
-        lease_expire_us - now_us, timeout_us, None if expire_us is None else expire_us - now_us, priority, create_us,
-        _mapping(labels), _checkpoint(first_row, key) if full and checkpointed else None, losses,
+        max(0, lease_expire_us - now_us), timeout_us, None if expire_us is None else expire_us - now_us, priority,
+        create_us, _mapping(labels), _checkpoint(first_row, key) if full and checkpointed else None, losses,
     )  # fmt: skip
 
 

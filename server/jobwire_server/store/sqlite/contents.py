@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 from jobwire_server.domain.job import Content
 from jobwire_server.store.sqlite.transaction import Transaction
@@ -42,6 +43,10 @@ class Contents:
         """Forget what was taken since `mark`."""
         inline, self._inline_size, apart, self._apart_size = mark
         del self._inline[inline:], self._apart[apart:], self._places[apart:]
+
+    def keep(self, content_ids: Collection[int]) -> None:
+        """Of what stands apart, forget all but this."""
+        self._places = [place for place in self._places if place[0] in content_ids]
 
     def inline(self) -> bytes:
         """The blob that the rows take their data from; offsets count from 1."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from jobwire_server.domain.errors import JobwireError
 from jobwire_server.domain.job import Content, State
@@ -20,6 +21,8 @@ from jobwire_server.store.sqlite.writer import Intent
 Answers = dict[int, ReportAnswer]
 """By the report's place in the call."""
 
+_COMPLETED: Final = ReportAnswer(ReportCode.RECORDED, step(State.PROCESSING, Event.SUCCEED).to)
+
 
 def report(transaction: Transaction, intents: Sequence[Intent]) -> None:
     """Apply all reports of a group: successes in one statement, the others through `decide` in another."""
@@ -33,6 +36,28 @@ def report(transaction: Transaction, intents: Sequence[Intent]) -> None:
 
 
 def _report(transaction: Transaction, reports: Sequence[Report]) -> list[ReportAnswer]:
+    if _are_plain_successes(reports):
+        recorded = _record_successes(transaction, reports)
+        transaction.depth -= len(recorded)
+        if len(recorded) == len(reports):
+            return [_COMPLETED] * len(reports)
+        answers = dict.fromkeys(recorded, _COMPLETED)
+    else:
+        answers = _judge(transaction, reports)
+    if len(answers) < len(reports):
+        answers.update(_answer_stale(transaction, reports, answers))
+    return [answers[index] for index in range(len(reports))]
+
+
+def _are_plain_successes(reports: Sequence[Report]) -> bool:
+    """Whether nothing has to be known before they are written, since the fence in the statement says it all."""
+    if not all(isinstance(one.outcome, Succeeded) and not one.outcome.follow_ups for one in reports):
+        return False
+    return len({one.key for one in reports}) == len(reports)
+
+
+def _judge(transaction: Transaction, reports: Sequence[Report]) -> Answers:
+    """Record the reports that count, each on its own, in order; of those of one lease, the first counts."""
     pairs = [(one.key, one.fence) for one in reports]
     current = json.loads(transaction.one("live_attempts", pairs=json.dumps(pairs)))
     first: dict[int, int] = {}
@@ -44,9 +69,7 @@ def _report(transaction: Transaction, reports: Sequence[Report]) -> list[ReportA
         # A lease that still stands may be ended by a later report of the same call.
         later = [index for index in current if index not in answers and reports[index].key in refused]
         answers.update(zip(later, _report(transaction, [reports[index] for index in later]), strict=True))
-    if len(answers) < len(reports):
-        answers.update(_answer_stale(transaction, reports, answers))
-    return [answers[index] for index in range(len(reports))]
+    return answers
 
 
 def _record(transaction: Transaction, live: Mapping[int, Report]) -> Answers:
@@ -55,10 +78,11 @@ def _record(transaction: Transaction, live: Mapping[int, Report]) -> Answers:
     transaction.depth -= len(successes)  # first, so that a job makes room for what follows it
     answers = _create_follow_ups(transaction, successes)
     transaction.depth += len(answers)
-    _record_successes(transaction, [one for index, one in successes.items() if index not in answers])
-    completed = ReportAnswer(ReportCode.RECORDED, step(State.PROCESSING, Event.SUCCEED).to)
-    for index in successes:
-        answers.setdefault(index, completed)
+    completed = [index for index in successes if index not in answers]
+    recorded = _record_successes(transaction, [successes[index] for index in completed])
+    if len(recorded) != len(completed):
+        raise AssertionError(f"{len(recorded)} successes were recorded where {len(completed)} had been checked")
+    answers.update(dict.fromkeys(completed, _COMPLETED))
     answers.update(_record_others(transaction, {index: one for index, one in live.items() if index not in successes}))
     return answers
 
@@ -84,29 +108,33 @@ def _create_follow_ups(transaction: Transaction, successes: Mapping[int, Report]
     return refused
 
 
-def _record_successes(transaction: Transaction, reports: Sequence[Report]) -> None:
+def _record_successes(transaction: Transaction, reports: Sequence[Report]) -> Sequence[int]:
+    """Record the successes whose leases stand, in one statement; return their places in `reports`."""
     if not reports:
-        return
+        return ()
     contents = Contents(transaction)
     rows: list[tuple[object, ...]] = []
     for key, fence, outcome in reports:
         result = outcome.result  # type: ignore[union-attr]
-        if result is None:
-            rows.append((key, fence, None, 0))
-            continue
-        rows.append((key, fence, *_place(contents, key, result)))
-    contents.insert_apart()
+        rows.append((key, fence, None, 0) if result is None else (key, fence, *_place(contents, key, result)))
+    listed = json.dumps(rows)
+    base = transaction.take_revisions(len(rows))
     changed = transaction.run(
         "complete_jobs",
-        rows=json.dumps(rows),
+        rows=listed,
         content=contents.inline(),
-        base=transaction.take_revisions(len(rows)),
+        base=base,
         now=transaction.now_us,
-        state=step(State.PROCESSING, Event.SUCCEED).to,
+        state=_COMPLETED.state,
         retention_us=transaction.settings.retention_us,
     )
+    recorded: Sequence[int] = range(len(rows))
     if changed != len(rows):
-        raise AssertionError(f"{changed} successes were recorded where {len(rows)} had been checked")
+        recorded = json.loads(transaction.one("completed_now", rows=listed, base=base))
+        transaction.revision = base + (recorded[-1] + 1 if recorded else 0)
+        contents.keep({2 * reports[index].key + 1 for index in recorded})
+    contents.insert_apart()
+    return recorded
 
 
 def _place(contents: Contents, key: int, result: Content) -> tuple[int, int, int | None, str | None, str | None]:

@@ -142,7 +142,7 @@ def job_of(row: tuple[Any, ...], *, payload: Content | None, result: Content | N
 def event_of(row: tuple[Any, ...]) -> JobEvent:
     """An event from all columns of its row."""
     (
-        revision, key, sequence, kind, tenant, job_id, queue, job_type, batch, labels, create_us, previous, state,
+        revision, key, sequence, _, kind, tenant, job_id, queue, job_type, batch, labels, create_us, previous, state,
         attempt, max_attempts, fence, worker, error, start_us, finish_us, due_us, lease_us, cancel_us, time_us,
     ) = row  # fmt: skip
     return JobEvent(

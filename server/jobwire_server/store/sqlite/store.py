@@ -384,10 +384,11 @@ def _job_size(job: NewJob) -> int:
 def _reports_weigh(reports: Sequence[Report]) -> tuple[int, int]:
     """Rows and bytes that reports write."""
     rows, size = len(reports), 128 * len(reports)
-    for one in reports:
-        outcome = one.outcome
-        if isinstance(outcome, Succeeded | Stopped):
-            size += _content_bytes(outcome.result)
+    for _, _, outcome in reports:
+        if not isinstance(outcome, Succeeded | Stopped):
+            continue
+        if outcome.result is not None:
+            size += len(outcome.result.data)
         if isinstance(outcome, Succeeded) and outcome.follow_ups:
             rows += len(outcome.follow_ups)
             size += sum(map(_job_size, outcome.follow_ups))

@@ -11,15 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from jobwire_server.domain.errors import JobIdTaken, JobNotFound, JobwireError, QueueFull, RequestIdReused
-from jobwire_server.domain.job import DEFAULT_RETRY_POLICY, NewJob, State
+from jobwire_server.domain.job import DEFAULT_RETRY_POLICY, Content, NewJob, State
 from jobwire_server.store.base import Lane, Submission, SubmitReceipt, Submitted
 from jobwire_server.store.sqlite.contents import Contents
 from jobwire_server.store.sqlite.rows import encode_retry, state_of
 from jobwire_server.store.sqlite.transaction import Transaction
 from jobwire_server.store.sqlite.writer import Intent, store_full
 
+_DEFAULT_ATTEMPTS: Final = DEFAULT_RETRY_POLICY.max_attempts
+_NO_TIMES: Final = (None, None, None, None)
+_STATE: Final = 2
+_QUEUE: Final = 4
+_TYPE: Final = 5
+_DUE: Final = 7
 _ID_CHOSEN: Final = 12
-"""Where a row says so."""
+"""Where a row of `Group.rows` says it."""
 
 
 class _Seen:
@@ -55,51 +61,45 @@ class Group:
         self.rows: list[list[Any]] = []
         self.keys: list[list[Any]] = []
         self.contents = Contents(transaction)
+        self.plain = True
+        """Whether no row has any of the rare fields, so that a shorter statement will do."""
         self.labelled = False
         self.base = transaction.revision
         self.seen: dict[tuple[str, str], _Seen] = {}
         self.taken: set[tuple[str, str]] = set()
         _look_up(self, submissions)
 
-    def next_key(self) -> int:
-        """Key of the next job that is added."""
-        return self.base + len(self.rows) + 1
-
     def add(self, tenant: str, job: NewJob, batch_id: str) -> Submitted:
         """Add a job whose refusal has been ruled out."""
-        now_us = self.transaction.now_us
-        due_us = job.schedule_time_us
-        if due_us is not None and due_us > now_us:
-            state = State.SCHEDULED
-        else:
-            state = State.PENDING
-            due_us = now_us
-        key = self.next_key()
-        form, size, offset, kind, encoding = self._place(key, job)
-        policy = job.retry_policy
+        (
+            job_id, id_chosen, job_type, queue, priority, payload, schedule_us, expire_us, timeout_us, policy, labels,
+            headers, retention_us, _, _,
+        ) = job  # fmt: skip
+        state, due_us = State.PENDING, self.transaction.now_us
+        if schedule_us is not None and schedule_us > due_us:
+            state, due_us = State.SCHEDULED, schedule_us
+        key = self.base + len(self.rows) + 1
+        form, size, offset, kind, encoding = self._place(key, payload)
         row: list[Any] = [
-            tenant, job.job_id, state, DEFAULT_RETRY_POLICY.max_attempts if policy is None else policy.max_attempts,
-            job.queue, job.type, job.priority, due_us, form, size, offset, kind, int(job.id_chosen), batch_id or None,
+            tenant, job_id, state, _DEFAULT_ATTEMPTS if policy is None else policy.max_attempts, queue, job_type,
+            priority, due_us, form, size, offset, kind or None, int(id_chosen), batch_id or None,
         ]  # fmt: skip
-        if _has_rare_fields(job) or encoding:
-            row += (
-                job.schedule_time_us, job.expire_time_us, job.attempt_timeout_us, job.retention_us,
-                encode_retry(policy), _json(job.labels), _json(job.headers), encoding,
-            )  # fmt: skip
-            self.labelled = self.labelled or bool(job.labels)
+        times = (schedule_us, expire_us, timeout_us, retention_us)
+        if labels or headers or policy or encoding or times != _NO_TIMES:
+            row += (*times, encode_retry(policy), _json(labels), _json(headers), encoding or None)
+            self.plain = False
+            self.labelled = self.labelled or bool(labels)
         self.rows.append(row)
-        if job.id_chosen:
-            self.taken.add((tenant, job.job_id))
-        return Submitted(job.job_id, True, state, key)
+        if id_chosen:
+            self.taken.add((tenant, job_id))
+        return Submitted(job_id, True, state, key)
 
-    def _place(self, key: int, job: NewJob) -> tuple[int | None, int, int | None, str | None, str | None]:
-        """Where the payload goes: (form, size, offset in the group's blob or None when it stands apart, types)."""
-        payload = job.payload
+    def _place(self, key: int, payload: Content | None) -> tuple[int | None, int, int | None, str, str]:
+        """Where the payload goes: form, size, offset in the blob (None when it stands apart), type, encoding."""
         if payload is None:
-            return None, 0, None, None, None
-        offset = self.contents.place(2 * key, payload)
-        kind, encoding = payload.content_type or None, payload.content_encoding or None
-        return int(payload.is_text), len(payload.data), offset, kind, encoding
+            return None, 0, None, "", ""
+        data, kind, encoding, is_text = payload
+        return int(is_text), len(data), self.contents.place(2 * key, payload), kind, encoding
 
     def remember(
         self, tenant: str, request_id: str, fingerprint: bytes, first: Submitted, count: int, batch: str
@@ -128,9 +128,9 @@ class Group:
             return
         transaction = self.transaction
         base = transaction.take_revisions(len(self.rows))
-        transaction.run(
-            "insert_jobs", base=base, now=transaction.now_us, rows=json.dumps(self.rows), content=self.contents.inline()
-        )
+        statement = "insert_plain_jobs" if self.plain else "insert_jobs"
+        rows, content = json.dumps(self.rows), self.contents.inline()
+        transaction.run(statement, base=base, now=transaction.now_us, rows=rows, content=content)
         if self.labelled:
             transaction.run("insert_labels", base=base)
         self.contents.insert_apart()
@@ -141,11 +141,11 @@ class Group:
 
     def _note(self) -> None:
         """Keep the notice in step."""
-        for _, _, state, _, queue, kind, _, due_us, *_ in self.rows:
-            if state is State.PENDING:
-                self.transaction.pending.add(Lane(queue, kind))
-            else:
-                self.transaction.due_at(due_us)
+        pending = {(row[_QUEUE], row[_TYPE]) for row in self.rows if row[_STATE] is State.PENDING}
+        self.transaction.pending.update(Lane(*lane) for lane in pending)
+        for row in self.rows:
+            if row[_STATE] is State.SCHEDULED:
+                self.transaction.due_at(row[_DUE])
 
 
 def submit(transaction: Transaction, intents: Sequence[Intent]) -> None:
@@ -277,18 +277,6 @@ def _gone(request_id: str) -> JobNotFound:
     return JobNotFound(
         f"The request_id {request_id!r} created its job before, and the job has been deleted since.",
         request_id=request_id,
-    )
-
-
-def _has_rare_fields(job: NewJob) -> bool:
-    return bool(
-        job.labels
-        or job.headers
-        or job.retry_policy is not None
-        or job.schedule_time_us is not None
-        or job.expire_time_us is not None
-        or job.attempt_timeout_us is not None
-        or job.retention_us is not None
     )
 
 

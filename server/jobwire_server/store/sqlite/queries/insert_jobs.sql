@@ -1,4 +1,5 @@
--- Creates the jobs of a commit group, one array of `:rows` each; the trigger writes their events.
+-- Creates the jobs of a commit group, one array of `:rows` each; the trigger writes their events. insert_plain_jobs.sql is
+-- the same for a group in which no job has any of the fields from schedule_us on.
 -- Their keys follow `:base`. One statement for all: the writer thread gives up the GIL once, not once per row.
 -- Payloads come in one blob (`:content`), with offset and length in the row.
 INSERT INTO job (

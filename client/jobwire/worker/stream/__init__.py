@@ -1,0 +1,1 @@
+"""The transport over the wire: `jobwire.worker.transport.Transport` on `WorkerService.Work`."""

@@ -1,0 +1,3 @@
+"""An app that cannot be imported, for the tests."""
+
+raise RuntimeError("the database is not there")

@@ -98,9 +98,9 @@ class Stage:
     async def start_worker(
         self, *, slots: int = 4, is_expected_to_connect: bool = True, within: float = CONNECT_SECONDS
     ) -> None:
-        """Start the worker, and wait until it has asked for work."""
+        """Start the worker, and wait until it has asked for work, and has its welcome if that was by a stream."""
         assert self._commands.worker is not None
-        before = len(self.journal.introductions) + len(self.journal.pulls)
+        before = self.journal.welcomes + len(self.journal.pulls)
         environment = {
             "JOBWIRE_ADDRESS": self.proxy.address,
             "JOBWIRE_QUEUE": self.queue,
@@ -110,7 +110,7 @@ class Stage:
         await self._start(self._commands.worker, environment)
         if is_expected_to_connect:
             await self.until(
-                lambda: len(self.journal.introductions) + len(self.journal.pulls) > before,
+                lambda: self.journal.welcomes + len(self.journal.pulls) > before,
                 "the worker opens Work, or calls PullJobs",
                 lambda: f"its calls: {', '.join(call.name for call in self.journal.calls) or 'none'}",
                 within=within,

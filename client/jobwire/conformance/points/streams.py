@@ -16,8 +16,8 @@ from jobwire.v1 import worker_service_pb2 as worker
 HEARTBEAT_SECONDS: Final = LEASE_SECONDS / 3
 SILENCE_SECONDS: Final = 45.0
 """After so long without a frame a worker must open another stream."""
-_OWN_PING: Final = 1 << 40
-"""Far above what a server counts to while a point lasts."""
+_OTHER_PINGS: Final = 1 << 40
+"""Pings are numbered from here on: far above what a server counts to while a point lasts, and more than 32 bits."""
 _TRIES_PER_SECOND: Final = 20
 # Field 1000 as a number, field 1001 as bytes, field 1002 as a fixed 64-bit value.
 _UNKNOWN_FIELDS: Final = b"\xc0\x3e\x07" + b"\xca\x3e\x03new" + b"\xd1\x3e12345678"
@@ -148,20 +148,20 @@ async def stream_cut(stage: Stage) -> None:
 async def cut_often(stage: Stage) -> None:
     """Many jobs over a connection that breaks again and again: none is lost, none costs an attempt."""
     await stage.start_worker(slots=4)
-    cuts = 12
+    cuts = 4  # the pauses between tries may grow, and must not outgrow the short leases here
     frames = 0
 
-    async def every_seventh_frame_is_a_cut(frame: Frame) -> Fate:
+    async def every_ninth_frame_is_a_cut(frame: Frame) -> Fate:
         nonlocal frames, cuts
         if frame.call.name != "Work":
             return Fate.FORWARD
         frames += 1
-        if frames % 7 or not cuts:
+        if frames % 9 or not cuts:
             return Fate.FORWARD
         cuts -= 1
         return Fate.FORWARD_AND_CUT if frame.sender is Sender.SERVER and cuts % 2 else Fate.CUT
 
-    stage.fault = every_seventh_frame_is_a_cut
+    stage.fault = every_ninth_frame_is_a_cut
     ids = await stage.submit_all([{"do": "sleep", "seconds": 0.02}] * min(stage.jobs, 80))
     for job in await stage.all_reach(ids, "COMPLETED"):
         stage.demand(job.status.attempt == 1, "the job completed by its first attempt", describe(job.status))
@@ -194,20 +194,22 @@ async def ping(stage: Stage) -> None:
     """A ping is echoed, also by a worker that has nothing to do."""
     await stage.start_worker()
 
-    async def own_pongs_stay_here(frame: Frame) -> Fate:
+    async def pings_are_numbered_anew(frame: Frame) -> Fate:
         message = frame.message
-        if isinstance(message, worker.WorkRequest) and message.pong_id >= _OWN_PING:
+        if isinstance(message, worker.WorkResponse) and message.ping_id:
             frame.edit()
-            message.pong_id = 0
+            message.ping_id += _OTHER_PINGS
+        if isinstance(message, worker.WorkRequest) and message.pong_id >= _OTHER_PINGS:
+            frame.edit()
+            message.pong_id -= _OTHER_PINGS
         return Fate.FORWARD
 
-    stage.fault = own_pongs_stay_here
-    for ping_id in (_OWN_PING, _OWN_PING + 5):
-        await stage.proxy.inject(worker.WorkResponse(ping_id=ping_id))
+    stage.fault = pings_are_numbered_anew
+    for times in (1, 2):
         await stage.until(
-            lambda ping_id=ping_id: ping_id in stage.journal.pongs,  # type: ignore[misc]
-            f"a frame with pong_id {ping_id} after a ping with that id",
-            lambda: f"pong_id of its frames: {stage.journal.pongs[-5:] or 'none'}",
+            lambda times=times: len({each for each in stage.journal.pongs if each > _OTHER_PINGS}) >= times,  # type: ignore[misc]
+            f"pings from {_OTHER_PINGS} on are echoed in pong_id, the {times}. one now",
+            lambda: f"pong_id of its last frames: {stage.journal.pongs[-5:] or 'none'}",
             within=3 * LEASE_SECONDS,
         )
 

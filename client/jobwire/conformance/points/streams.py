@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -18,6 +19,7 @@ SILENCE_SECONDS: Final = 45.0
 """After so long without a frame a worker must open another stream."""
 _OTHER_PINGS: Final = 1 << 40
 """Pings are numbered from here on: far above what a server counts to while a point lasts, and more than 32 bits."""
+_FRAMES_BETWEEN_CUTS: Final = 8
 _TRIES_PER_SECOND: Final = 20
 # Field 1000 as a number, field 1001 as bytes, field 1002 as a fixed 64-bit value.
 _UNKNOWN_FIELDS: Final = b"\xc0\x3e\x07" + b"\xca\x3e\x03new" + b"\xd1\x3e12345678"
@@ -148,23 +150,35 @@ async def stream_cut(stage: Stage) -> None:
 async def cut_often(stage: Stage) -> None:
     """Many jobs over a connection that breaks again and again: none is lost, none costs an attempt."""
     await stage.start_worker(slots=4)
-    cuts = 4  # the pauses between tries may grow, and must not outgrow the short leases here
-    frames = 0
-
-    async def every_ninth_frame_is_a_cut(frame: Frame) -> Fate:
-        nonlocal frames, cuts
-        if frame.call.name != "Work":
-            return Fate.FORWARD
-        frames += 1
-        if frames % 9 or not cuts:
-            return Fate.FORWARD
-        cuts -= 1
-        return Fate.FORWARD_AND_CUT if frame.sender is Sender.SERVER and cuts % 2 else Fate.CUT
-
-    stage.fault = every_ninth_frame_is_a_cut
+    stage.fault = _Cuts()
     ids = await stage.submit_all([{"do": "sleep", "seconds": 0.02}] * min(stage.jobs, 80))
     for job in await stage.all_reach(ids, "COMPLETED"):
         stage.demand(job.status.attempt == 1, "the job completed by its first attempt", describe(job.status))
+
+
+class _Cuts:
+    """Loses, one after the other, a frame with outcomes, with acks, with assignments, and with outcomes again.
+
+    Not more: a worker may make its pauses between streams longer and longer, and leases are short here.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: list[Callable[[Frame], Sequence[object]]] = [
+            lambda frame: frame.outcomes,
+            lambda frame: frame.acks,
+            lambda frame: frame.assignments,
+            lambda frame: frame.outcomes,
+        ]
+        self._passed = 0
+
+    async def __call__(self, frame: Frame) -> Fate:
+        """See `Fault`."""
+        self._passed += 1
+        if not self._wanted or self._passed < _FRAMES_BETWEEN_CUTS or not self._wanted[0](frame):
+            return Fate.FORWARD
+        self._passed = 0
+        del self._wanted[0]
+        return Fate.CUT
 
 
 async def frozen_stream(stage: Stage) -> None:

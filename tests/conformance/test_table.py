@@ -45,6 +45,11 @@ def test_the_page_says_what_to_do_with_each_payload() -> None:
     assert rows == list(VERBS)
 
 
+def test_the_page_lists_every_point_with_its_sentence() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| .* \|$", text_of(PAGE), re.MULTILINE)
+    assert rows == [(point.name, point.sentence) for point in POINTS]
+
+
 def comments_of(place: str) -> str:
     """Comments of a message or service, or of the one field, value or RPC that `place` names, without line ends."""
     outer, _, inner = place.partition(".")

@@ -6,12 +6,13 @@ import asyncio
 import os
 import shlex
 import shutil
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import signal
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobwire.cli.faults import CliError
+from jobwire.cli.faults import CliError, ExitCode
 from jobwire.cli.flags import command
 from jobwire.cli.invocation import Invocation, Output
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from jobwire.cli.output import Printer
     from jobwire.conformance.runner import Finding, Plan
     from jobwire.conformance.table import Point
+
+T = TypeVar("T")
 
 _LOOKS = {"passed": ("✓", "green"), "failed": ("✕", "red"), "not applicable": ("–", "white")}
 
@@ -114,7 +117,9 @@ def _judge(invocation: Invocation, printer: Printer, plan: Plan) -> None:
 
     report = _Report(printer, plan, is_coloured=invocation.coloured(invocation.stdout))
     try:
-        findings = asyncio.run(certify(plan, report.add, Ambient()))
+        findings = asyncio.run(_until_terminated(certify(plan, report.add, Ambient())))
+    except asyncio.CancelledError:
+        raise SystemExit(ExitCode.TERMINATED) from None
     except ServerBroken as error:
         raise CliError("START_FAILED", str(error)) from error
     except NeverCalled as error:
@@ -126,6 +131,14 @@ def _judge(invocation: Invocation, printer: Printer, plan: Plan) -> None:
         names = ", ".join(failed)
         raise CliError("NOT_CERTIFIED", f"{len(failed)} of {len(findings)} points failed: {names}",
                        hints=[f"look at one alone:   --only {failed[0]}"], details={"failed": failed})  # fmt: skip
+
+
+async def _until_terminated(judging: Coroutine[Any, Any, T]) -> T:
+    """Let SIGTERM cancel, as Ctrl+C does, so that what was started is ended."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await judging
 
 
 class _Report:

@@ -24,7 +24,8 @@ _GIVEN_BACK: Final = frozenset({"PENDING", "SCHEDULED"})
 def complaints(events: Sequence[job_service_pb2.JobEvent], jobs: Mapping[str, job_pb2.JobStatus]) -> list[str]:
     """Say what is wrong with a log, a sentence each; empty = it is sound.
 
-    `events`: all of a queue, in order. `jobs`: what the server says now of each job that must be in it.
+    `events`: all of a queue, in order. `jobs`: what the server says now of each job that must be in it; those that
+    have not ended may have moved since the log was read.
     """
     by_job: dict[str, list[job_service_pb2.JobEvent]] = defaultdict(list)
     for event in events:
@@ -33,7 +34,7 @@ def complaints(events: Sequence[job_service_pb2.JobEvent], jobs: Mapping[str, jo
     for job_id, history in by_job.items():
         found += [f"job {job_id}: {complaint}" for complaint in _about_one(history)]
         now = jobs.get(job_id)
-        if now is not None and history[-1].status.state != now.state:
+        if now is not None and now.HasField("finish_time") and history[-1].status.state != now.state:
             found.append(f"job {job_id} is {_word(now)}, and the last event says {_word(history[-1].status)}")
     return found
 

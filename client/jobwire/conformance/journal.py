@@ -39,6 +39,8 @@ class Journal:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.introductions: list[Introduction] = []
+        self.welcomes = 0
+        """Streams that are past their welcome."""
         self.windows: list[int] = []
         """Credit windows that streams asked for, in order."""
         self.pulls: list[worker.PullJobsRequest] = []
@@ -83,6 +85,7 @@ class Journal:
     def judged(self, frame: Frame) -> None:
         """The proxy has decided what to do with a frame."""
         if frame.is_delivered:
+            self.welcomes += isinstance(frame.message, worker.WorkResponse) and frame.message.HasField("welcome")
             for ack in frame.acks:
                 if isinstance(frame.message, worker.CompleteJobResponse | worker.FailJobResponse):
                     frame.call.answer = ack.code

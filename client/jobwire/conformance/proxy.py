@@ -181,9 +181,11 @@ class _Relay:
         except* _Cut:
             self.cut.set()
         except* _Gone:
-            self.is_gone = True
+            pass
         finally:
             upstream.cancel()
+        async with self._writing:  # the last one may still be on its way
+            pass
         if self.is_gone:
             raise asyncio.CancelledError  # as grpc itself says it in most cases
         if self.cut.is_set():
@@ -240,11 +242,17 @@ class _Relay:
             await asyncio.Event().wait()  # the call has ended: the other pump learns how
 
     async def _write_down(self, data: bytes) -> None:
+        # A cut must not break a write off in the middle: the program would then never be told of an end.
+        await asyncio.shield(self._write_whole(data))
+        if self.is_gone:
+            raise _Gone
+
+    async def _write_whole(self, data: bytes) -> None:
         async with self._writing:
             try:
                 await self._context.write(data)
-            except grpc.aio.BaseError as error:
-                raise _Gone from error
+            except grpc.aio.BaseError:
+                self.is_gone = True
 
     async def _pump_down(self, upstream: Any) -> None:
         try:

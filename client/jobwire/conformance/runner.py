@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from jobwire._ambient import Ambient
-from jobwire.conformance.processes import Server
+from jobwire.conformance.processes import Server, ServerBroken
 from jobwire.conformance.stage import Commands, Deviation, Stage, opened
 from jobwire.conformance.table import POINTS, Point, Subject
 
@@ -77,8 +77,17 @@ def chosen(commands: Commands, *, names: Sequence[str], fast: bool) -> Sequence[
 async def certify(plan: Plan, told: Callable[[Finding], None], ambient: Ambient) -> Sequence[Finding]:
     """Judge every point; `told` hears of each as soon as those before it are known.
 
-    Raises `NeverCalled`, and `ServerBroken` when the private server is at fault.
+    Raises `NeverCalled`, `ServerBroken` when the private server is at fault, and BrokenPipeError when `told` does.
     """
+    broken: BaseException
+    try:
+        return await _certify(plan, told, ambient)
+    except* (NeverCalled, ServerBroken, BrokenPipeError) as errors:
+        broken = _first(errors)
+    raise broken
+
+
+async def _certify(plan: Plan, told: Callable[[Finding], None], ambient: Ambient) -> Sequence[Finding]:
     findings: list[Finding] = []
     async with _Bench(plan, ambient) as bench:
         if any(point.subject is Subject.WORKER for point in plan.points):
@@ -109,7 +118,7 @@ class _Bench:
         self._uses_stream = True
 
     async def __aenter__(self) -> Self:
-        folder = self._undo.enter_context(tempfile.TemporaryDirectory(prefix="jobwire-conformance-"))
+        folder = self._undo.enter_context(tempfile.TemporaryDirectory(prefix="jobwire-"))
         self._folder = Path(folder)
         self._tasks = await self._undo.enter_async_context(asyncio.TaskGroup())
         try:
@@ -127,13 +136,15 @@ class _Bench:
     async def probe(self) -> None:
         """Start the worker once, to see whether it calls at all, and by which path. Raises `NeverCalled`."""
         stage: Stage | None = None
+        found: Deviation | None = None
         try:
             async with self._stage("probe", self._server) as stage:
                 await stage.start_worker(within=_PROBE_SECONDS)
                 self._uses_stream = stage.uses_stream
         except* Deviation as errors:
             found = _deviation(errors, stage)
-            raise NeverCalled(found.seen, _last_lines(stage)) from None
+        if found is not None:
+            raise NeverCalled(found.seen, _last_lines(stage))
 
     async def judge(self, point: Point) -> Finding:
         """Judge one point."""
@@ -160,7 +171,7 @@ class _Bench:
         return found, _last_lines(stage)
 
     async def _serve(self, undo: AsyncExitStack, name: str) -> Server:
-        folder = self._folder / name
+        folder = self._folder / name  # short: its socket has 100 characters for all of its path
         folder.mkdir()
         server = Server(folder, self._tasks)
         undo.push_async_callback(server.destroy)
@@ -174,16 +185,22 @@ class _Bench:
 
 def _deviation(errors: BaseExceptionGroup[BaseException], stage: Stage | None) -> Deviation:
     """The deviation among errors. A deadline that was reached is one, too: what was waited for did not come."""
-    found = errors.subgroup(Deviation)
-    while found is not None:
-        first = found.exceptions[0]
-        if isinstance(first, Deviation):
-            return first
-        assert isinstance(first, BaseExceptionGroup)
-        found = first
+    deviations = errors.subgroup(Deviation)
+    if deviations is not None:
+        first = _first(deviations)
+        assert isinstance(first, Deviation)
+        return first
     if stage is None:
         return Deviation("the private server is ready in time", "it was not")
     return stage.deviation()
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group, however deep it lies."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _last_lines(stage: Stage | None) -> Sequence[str]:

@@ -82,7 +82,8 @@ class Stage:
         self._commands = commands
         self._tasks = tasks
         self._submitted: list[str] = []
-        self._may_end = False
+        self._leaving: set[Process] = set()
+        """Programs whose end is in order."""
         self.proxy.fault = self._judge
 
     async def _judge(self, frame: Frame) -> Fate:
@@ -98,9 +99,9 @@ class Stage:
     async def start_worker(
         self, *, slots: int = 4, is_expected_to_connect: bool = True, within: float = CONNECT_SECONDS
     ) -> None:
-        """Start the worker, and wait until it has asked for work."""
+        """Start the worker, and wait until it has asked for work, and has its welcome if that was by a stream."""
         assert self._commands.worker is not None
-        before = len(self.journal.introductions) + len(self.journal.pulls)
+        before = self.journal.welcomes + len(self.journal.pulls)
         environment = {
             "JOBWIRE_ADDRESS": self.proxy.address,
             "JOBWIRE_QUEUE": self.queue,
@@ -110,7 +111,7 @@ class Stage:
         await self._start(self._commands.worker, environment)
         if is_expected_to_connect:
             await self.until(
-                lambda: len(self.journal.introductions) + len(self.journal.pulls) > before,
+                lambda: self.journal.welcomes + len(self.journal.pulls) > before,
                 "the worker opens Work, or calls PullJobs",
                 lambda: f"its calls: {', '.join(call.name for call in self.journal.calls) or 'none'}",
                 within=within,
@@ -119,13 +120,13 @@ class Stage:
     async def kill_worker(self) -> None:
         """`kill -9`, the worker and all it started."""
         assert self.program is not None
-        self._may_end = True
+        self._leaving.add(self.program)
         await self.program.destroy()
 
     async def stop_worker(self) -> int:
         """Send SIGTERM and wait for the exit code, at most as long as a worker may take."""
         assert self.program is not None
-        self._may_end = True
+        self._leaving.add(self.program)
         self.program.signal(signal.SIGTERM)
         async with self.waiting("the worker exits on SIGTERM", lambda: "it still runs", within=EXIT_SECONDS):
             return await self.program.ended()
@@ -140,9 +141,9 @@ class Stage:
     async def run_submitter(self, payload: Any) -> None:
         """Start the submitter with a job."""
         assert self._commands.submitter is not None
-        self._may_end = True
         environment = {"JOBWIRE_ADDRESS": self.proxy.address, "JOBWIRE_QUEUE": self.queue}
-        await self._start([*self._commands.submitter, JOB_TYPE, json.dumps(payload)], environment)
+        words = [*self._commands.submitter, JOB_TYPE, json.dumps(payload, ensure_ascii=False)]
+        self._leaving.add(await self._start(words, environment))
 
     # --- jobs, straight to the server
 
@@ -237,25 +238,21 @@ class Stage:
             bookmark_interval=Duration(seconds=1),
         )
         events: list[job_service_pb2.JobEvent] = []
-        watch = self._job_stub.WatchJobs(request, timeout=_CALL_SECONDS, wait_for_ready=True)
+        watch = self._job_stub.WatchJobs(request, wait_for_ready=True)
         try:
-            async for response in watch:
-                events += response.events
-                if response.cursor.revision >= now.revision:
-                    break
+            async with self.waiting("the event log is read", lambda: f"{len(events)} events"):
+                async for response in watch:
+                    events += response.events
+                    if response.cursor.revision >= now.revision:
+                        break
         finally:
             watch.cancel()
         return events
 
     async def audit(self) -> None:
         """Demand that the event log of the queue is sound."""
-        async with self.waiting("the event log is read", lambda: "it was not"):
-            events = await self.events()
-            # Only jobs that cannot move between the two readings are compared with their last event.
-            statuses = {job_id: (await self.get(job_id)).status for job_id in self._submitted}
-        found = complaints(
-            events, {job_id: status for job_id, status in statuses.items() if status.HasField("finish_time")}
-        )
+        events = await self.events()
+        found = complaints(events, {job_id: (await self.get(job_id)).status for job_id in self._submitted})
         self.demand(not found, "nothing lost, no two live leases, every attempt counted", "; ".join(found[:3]))
 
     async def call_worker_service(self, name: str, request: Any) -> Any:
@@ -312,15 +309,18 @@ class Stage:
     def _job_stub(self) -> Any:
         return job_service_pb2_grpc.JobServiceStub(self.server.channel)
 
-    async def _start(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+    async def _start(self, words: Sequence[str], environment: Mapping[str, str]) -> Process:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBWIRE_")}
-        self.program = await Process.start(words, {**inherited, **environment}, self._tasks)
+        try:
+            self.program = await Process.start(words, {**inherited, **environment}, self._tasks)
+        except OSError as error:
+            raise Deviation("a program that can be run", str(error)) from error
         self._tasks.create_task(self._mourn(self.program))
+        return self.program
 
     async def _mourn(self, program: Process) -> None:
         code = await program.ended()
-        self.journal.note()
-        if not self._may_end:
+        if program not in self._leaving:
             raise Deviation("the worker runs until SIGTERM", f"it ended with exit code {code}")
 
     async def _poll(self, job_id: str, revision: int) -> job_pb2.Job:
@@ -343,10 +343,10 @@ class Stage:
 
     async def close(self) -> None:
         """End the program and the proxy."""
-        self._may_end = True
-        await self.proxy.close()
         if self.program is not None:
+            self._leaving.add(self.program)
             await self.program.destroy()
+        await self.proxy.close()
 
 
 @asynccontextmanager

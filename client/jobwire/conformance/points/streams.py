@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -16,8 +17,9 @@ from jobwire.v1 import worker_service_pb2 as worker
 HEARTBEAT_SECONDS: Final = LEASE_SECONDS / 3
 SILENCE_SECONDS: Final = 45.0
 """After so long without a frame a worker must open another stream."""
-_OWN_PING: Final = 1 << 40
-"""Far above what a server counts to while a point lasts."""
+_OTHER_PINGS: Final = 1 << 40
+"""Pings are numbered from here on: far above what a server counts to while a point lasts, and more than 32 bits."""
+_FRAMES_BETWEEN_CUTS: Final = 8
 _TRIES_PER_SECOND: Final = 20
 # Field 1000 as a number, field 1001 as bytes, field 1002 as a fixed 64-bit value.
 _UNKNOWN_FIELDS: Final = b"\xc0\x3e\x07" + b"\xca\x3e\x03new" + b"\xd1\x3e12345678"
@@ -148,23 +150,35 @@ async def stream_cut(stage: Stage) -> None:
 async def cut_often(stage: Stage) -> None:
     """Many jobs over a connection that breaks again and again: none is lost, none costs an attempt."""
     await stage.start_worker(slots=4)
-    cuts = 12
-    frames = 0
-
-    async def every_seventh_frame_is_a_cut(frame: Frame) -> Fate:
-        nonlocal frames, cuts
-        if frame.call.name != "Work":
-            return Fate.FORWARD
-        frames += 1
-        if frames % 7 or not cuts:
-            return Fate.FORWARD
-        cuts -= 1
-        return Fate.FORWARD_AND_CUT if frame.sender is Sender.SERVER and cuts % 2 else Fate.CUT
-
-    stage.fault = every_seventh_frame_is_a_cut
+    stage.fault = _Cuts()
     ids = await stage.submit_all([{"do": "sleep", "seconds": 0.02}] * min(stage.jobs, 80))
     for job in await stage.all_reach(ids, "COMPLETED"):
         stage.demand(job.status.attempt == 1, "the job completed by its first attempt", describe(job.status))
+
+
+class _Cuts:
+    """Loses, one after the other, a frame with outcomes, with acks, with assignments, and with outcomes again.
+
+    Not more: a worker may make its pauses between streams longer and longer, and leases are short here.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: list[Callable[[Frame], Sequence[object]]] = [
+            lambda frame: frame.outcomes,
+            lambda frame: frame.acks,
+            lambda frame: frame.assignments,
+            lambda frame: frame.outcomes,
+        ]
+        self._passed = 0
+
+    async def __call__(self, frame: Frame) -> Fate:
+        """See `Fault`."""
+        self._passed += 1
+        if not self._wanted or self._passed < _FRAMES_BETWEEN_CUTS or not self._wanted[0](frame):
+            return Fate.FORWARD
+        self._passed = 0
+        del self._wanted[0]
+        return Fate.CUT
 
 
 async def frozen_stream(stage: Stage) -> None:
@@ -194,20 +208,22 @@ async def ping(stage: Stage) -> None:
     """A ping is echoed, also by a worker that has nothing to do."""
     await stage.start_worker()
 
-    async def own_pongs_stay_here(frame: Frame) -> Fate:
+    async def pings_are_numbered_anew(frame: Frame) -> Fate:
         message = frame.message
-        if isinstance(message, worker.WorkRequest) and message.pong_id >= _OWN_PING:
+        if isinstance(message, worker.WorkResponse) and message.ping_id:
             frame.edit()
-            message.pong_id = 0
+            message.ping_id += _OTHER_PINGS
+        if isinstance(message, worker.WorkRequest) and message.pong_id >= _OTHER_PINGS:
+            frame.edit()
+            message.pong_id -= _OTHER_PINGS
         return Fate.FORWARD
 
-    stage.fault = own_pongs_stay_here
-    for ping_id in (_OWN_PING, _OWN_PING + 5):
-        await stage.proxy.inject(worker.WorkResponse(ping_id=ping_id))
+    stage.fault = pings_are_numbered_anew
+    for times in (1, 2):
         await stage.until(
-            lambda ping_id=ping_id: ping_id in stage.journal.pongs,  # type: ignore[misc]
-            f"a frame with pong_id {ping_id} after a ping with that id",
-            lambda: f"pong_id of its frames: {stage.journal.pongs[-5:] or 'none'}",
+            lambda times=times: len({each for each in stage.journal.pongs if each > _OTHER_PINGS}) >= times,  # type: ignore[misc]
+            f"pings from {_OTHER_PINGS} on are echoed in pong_id, the {times}. one now",
+            lambda: f"pong_id of its last frames: {stage.journal.pongs[-5:] or 'none'}",
             within=3 * LEASE_SECONDS,
         )
 

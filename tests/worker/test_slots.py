@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from jobwire.app import App, current_job
 from jobwire.worker.runtime import RuntimeSettings, WorkerRuntime
-from jobwire.worker.transport import AckCode, Failure, LeaseState, OutcomeReport, Success
+from jobwire.worker.transport import AckCode, Assignment, Failure, LeaseState, OutcomeReport, Success
 from tests.helpers.clock import ManualClock
 from tests.helpers.scripted_transport import ScriptedTransport
 from tests.worker.support import Gate, settled, until, working
@@ -278,3 +279,31 @@ async def test_a_window_over_the_bound_of_the_contract_is_refused() -> None:
         WorkerRuntime(
             transport=ScriptedTransport(), handlers={}, slots=10, worker_id="w", settings=RuntimeSettings(prefetch=9991)
         )
+
+
+async def test_an_assignment_that_comes_twice_is_run_and_reported_once() -> None:
+    app, gate = App("test"), Gate()
+    runs: list[str] = []
+
+    @app.job("it")
+    def it() -> None:
+        runs.append(current_job().job_id)
+        gate.wait()
+
+    with gate:
+        async with working(app, slots=2) as worker:
+            server = worker.server
+            assign = server.inbox.assign  # type: ignore[union-attr]
+
+            def assign_twice(batch: Sequence[Assignment]) -> None:
+                assign(batch)
+                assign(batch)
+
+            server.inbox.assign = assign_twice  # type: ignore[union-attr, method-assign]
+            tokens = server.offer_many("it", 2)
+            await gate.arrived(2)
+            assign_twice([Assignment(tokens[0], "again", "default", "it", 1, 1, 1, None, {}, 30.0, None)])
+            gate.open()
+            assert [await server.outcome(token) for token in tokens] == [Success()] * 2
+            assert len(runs) == 2
+            assert worker.runtime.healthy

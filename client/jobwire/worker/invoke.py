@@ -94,7 +94,9 @@ def outcome_of_error(run: Run, error: BaseException) -> Outcome:
 def failure_of(error: BaseException) -> Failure:
     """Keep what helps to find the fault: type, message (1 KiB), and the end of the stack (4 KiB)."""
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__qualname__}"
+    )
     try:
         message = str(error)
         detail = "".join(traceback.format_exception(kind, error, _without_us(error), limit=-_MAX_FRAMES))

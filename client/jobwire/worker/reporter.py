@@ -67,6 +67,10 @@ class Reporter:
         """Leases whose outcome is not acknowledged yet."""
         return [*self._pending, *(token for batch in self._sending for token in batch)]
 
+    def holds(self, token: Token) -> bool:
+        """Whether the outcome of this lease is not acknowledged yet."""
+        return token in self._pending or any(token in batch for batch in self._sending)
+
     async def flushed(self) -> None:
         """Wait until everything is acknowledged."""
         while self._pending or self._sending:

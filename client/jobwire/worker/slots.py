@@ -120,9 +120,13 @@ class Slots:
     # What the transport says: the Inbox.
 
     def assign(self, assignments: Sequence[Assignment]) -> None:
-        """See `Inbox`. What finds no free slot waits for one."""
+        """See `Inbox`. What finds no free slot waits for one; an assignment that is here already is passed by."""
         lease_deadline = now = self._clock.monotonic()
+        waiting, running = self._waiting, self._running
         for assignment in assignments:
+            token = assignment.token
+            if token in waiting or token in running or self._reporter.holds(token):
+                continue  # it came twice
             handler = self._handlers.get(assignment.type)
             if handler is None or self._draining:
                 self._refuse(assignment, known=handler is not None)
@@ -131,8 +135,8 @@ class Slots:
             run.lease_deadline = lease_deadline = now + assignment.lease_seconds
             if assignment.lost_leases and Runner.PROCESS in self._executors:
                 run.runner = Runner.PROCESS
-            self._waiting[assignment.token] = run
-        if self._waiting:
+            waiting[token] = run
+        if waiting:
             self._idle.clear()
             self.alarm.by(lease_deadline)
             self._fill(now)

@@ -123,6 +123,8 @@ class Inputs:
         return self._chance.choice([0, 1, 1, 2, 3]) if self._chance.random() < 0.97 else most
 
     def _scalar(self, field: FieldDescriptor) -> Any:
+        if field.type == FieldDescriptor.TYPE_UINT64:
+            return self._chance.choice([number for number in INTEGERS if number >= 0])
         if field.type == FieldDescriptor.TYPE_STRING:
             return self._text()
         if field.type == FieldDescriptor.TYPE_BYTES:

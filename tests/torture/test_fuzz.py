@@ -25,7 +25,7 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from jobwire.v1 import admin_service_pb2, job_pb2, job_service_pb2, job_service_pb2_grpc
+from jobwire.v1 import admin_service_pb2, job_pb2, job_service_pb2, job_service_pb2_grpc, worker_service_pb2
 from tests.helpers.processes import REPOSITORY, ServerProcess
 from tests.torture.fuzz_inputs import Inputs
 
@@ -35,7 +35,7 @@ CALL_SECONDS: Final = 3.0
 SERVICES: Final = (
     *(
         service
-        for file in (job_service_pb2, admin_service_pb2)
+        for file in (job_service_pb2, worker_service_pb2, admin_service_pb2)
         for service in file.DESCRIPTOR.services_by_name.values()
     ),
     health_pb2.DESCRIPTOR.services_by_name["Health"],
@@ -45,7 +45,13 @@ METHODS: Final = {method.full_name: method for service in SERVICES for method in
 OURS: Final = "jobwire."
 ANY_RPC: Final = frozenset({"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"})
 """Beside what the comment of the RPC names: bytes that are no message, and requests that are too big."""
-PATIENT: Final = frozenset(f"jobwire.v1.JobService.{name}" for name in ("GetJob", "WatchJob", "WatchJobs"))
+PATIENT: Final = frozenset(
+    f"jobwire.v1.{name}"
+    for name in (
+        "JobService.GetJob", "JobService.WatchJob", "JobService.WatchJobs",
+        "WorkerService.PullJobs", "WorkerService.Work",
+    )
+)  # fmt: skip
 """They wait for what may not come: our own deadline may end them."""
 TRAILER_BYTES: Final = 4096
 CODES: Final = frozenset(code.name for code in grpc.StatusCode)
@@ -220,6 +226,8 @@ def error_info(trailers: Mapping[str, Any]) -> ErrorInfo | None:
 
 def note_effects(target: Target, method: MethodDescriptor, data: bytes, responses: Sequence[bytes]) -> None:
     """Keep what an OK says that it did: only that may have happened."""
+    if method.name in ("PullJobs", "Work"):
+        target.touched.update(target.job_ids)  # a sound one among the inputs leases them, as it should
     if not responses or not method.full_name.startswith("jobwire.v1.JobService"):
         return
     response: Any = GetMessageClass(method.output_type).FromString(responses[0])

@@ -1,7 +1,8 @@
 """Judges a campaign: folds what its clients and handlers wrote down with what the store file holds.
 
 Each promise is a generator of complaints, in one of four modules: about the log alone, about what clients were told,
-about the runs of handlers, and about what remote workers were told. No complaint means that nothing promised was broken as far as anybody could see.
+about the runs of handlers, and about what remote workers were told. No complaint means that nothing promised was broken
+as far as anybody could see.
 """
 
 from __future__ import annotations

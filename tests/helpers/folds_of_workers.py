@@ -67,7 +67,7 @@ def misjudged_beats(evidence: Evidence) -> Iterator[str]:
 
 
 def hasty_reclaims(evidence: Evidence) -> Iterator[str]:
-    """A lease runs out no sooner than its full time after it was granted, and after each heartbeat that was answered."""
+    """A lease runs out no sooner than its full time after it was granted, and after each answered heartbeat."""
     kept_us: dict[tuple[str, int], int] = {}
     for answer in evidence.answers:
         if answer.said is Said.BEAT and answer.stands:
@@ -91,7 +91,7 @@ def effects_of_late_writes(evidence: Evidence) -> Iterator[str]:
 
 def foreign_progress(evidence: Evidence) -> Iterator[str]:
     """The progress that stands in a row is that of its newest lease. Handlers say "fence N"."""
-    newest = {job_id: fence for job_id, fence in _leases(evidence)}  # in order of revision: the last one stays
+    newest = dict(_leases(evidence).keys())  # in order of revision: the last one stays
     for row in evidence.final.rows.values():
         said = re.fullmatch(r"fence (\d+)", row.progress_message or "")
         if said is not None and int(said[1]) != newest.get(row.job_id):

@@ -407,7 +407,9 @@ async def test_a_second_stream_of_the_same_process_replaces_the_first(rig: RpcRi
             await second.jobs(1)
 
 
-async def test_what_a_restarted_worker_never_spoke_of_is_lost_at_once_since_it_may_be_what_ended_it(rig: RpcRig) -> None:
+async def test_what_a_restarted_worker_never_spoke_of_is_lost_at_once_since_it_may_be_what_ended_it(
+    rig: RpcRig,
+) -> None:
     spoken, silent = await rig.submit(), await rig.submit()
     async with RemoteWorker(rig, max_in_flight=2) as old:
         await old.jobs(2)

@@ -437,6 +437,11 @@ def reclaim_too_early(evidence: Evidence, chance: random.Random) -> Evidence | N
     )
 
 
+def disturb_nobody(evidence: Evidence, chance: random.Random) -> Evidence | None:
+    """Leases ran out, and nobody had disturbed their worker."""
+    return None if all(answer.stands for answer in evidence.answers) else replace(evidence, undisturbed=True)
+
+
 def alter_a_row_by_a_late_write(evidence: Evidence, chance: random.Random) -> Evidence | None:
     """A late write leaves a trace."""
     if not evidence.late_writes:
@@ -501,6 +506,7 @@ CORRUPTIONS: Final[Mapping[Corruption, str]] = {
     call_a_lost_lease_valid: BEATS,
     call_a_live_lease_lost: BEATS,
     reclaim_too_early: "a lease that is kept does not run out",
+    disturb_nobody: "a worker that lives keeps its leases",
     alter_a_row_by_a_late_write: "a late write changes not one byte",
     show_the_progress_of_an_old_lease: "progress is that of the newest lease",
 }

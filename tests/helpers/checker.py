@@ -1,8 +1,8 @@
 """Judges a campaign: folds what its clients and handlers wrote down with what the store file holds.
 
 Each promise is a generator of complaints, in one of four modules: about the log alone, about what clients were told,
-about the runs of handlers, and about what remote workers were told. No complaint means that nothing promised was broken
-as far as anybody could see.
+about the runs of handlers, and about what remote workers were told. No complaint means that nothing promised was
+broken as far as anybody could see.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ PROMISES: Final[Sequence[Promise]] = (
     Promise("a report counts while its lease stands, and only then", folds_of_workers.misjudged_reports),
     Promise("a worker is told the truth about its lease", folds_of_workers.misjudged_beats),
     Promise("a lease that is kept does not run out", folds_of_workers.hasty_reclaims),
+    Promise("a worker that lives keeps its leases", folds_of_workers.groundless_losses),
     Promise("a late write changes not one byte", folds_of_workers.effects_of_late_writes),
     Promise("progress is that of the newest lease", folds_of_workers.foreign_progress),
 )

@@ -30,6 +30,8 @@ class Evidence:
     """How long the leases of remote workers stand without a heartbeat."""
     deaf: bool = False
     """Workers were stopped or cut off: one that lost its lease may act until it hears of it."""
+    undisturbed: bool = False
+    """Nobody stopped, cut off or ended a remote worker, or its server."""
 
     @property
     def final(self) -> Image:

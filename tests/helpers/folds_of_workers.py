@@ -36,17 +36,22 @@ class _Lease(NamedTuple):
 
 
 def misjudged_reports(evidence: Evidence) -> Iterator[str]:
-    """A report is recorded exactly when its own lease stands: the log says that this lease was ended by its holder."""
+    """A report is recorded exactly when its own lease stands: the log says that this lease was ended by its holder.
+
+    One that is repeated may be refused although the first was recorded, once the job has a newer lease.
+    """
     leases = _leases(evidence)
-    for answer in evidence.answers:
-        if answer.said is not Said.OUTCOME:
+    reports = [answer for answer in evidence.answers if answer.said is Said.OUTCOME]
+    hopeful = {(answer.job_id, answer.fence) for answer in reports if answer.stands is not False}
+    for answer in reports:
+        if answer.stands is None:
             continue
         lease = leases.get((answer.job_id, answer.fence))
         if lease is None:
             yield f"no lease explains {answer}"
         elif answer.stands and (lease.end is None or lease.is_lost):
             yield f"recorded, and the log does not say so: {answer}, {lease}"
-        elif not answer.stands and lease.end is not None and not lease.is_lost:
+        elif lease.end is not None and not lease.is_lost and (answer.job_id, answer.fence) not in hopeful:
             yield f"refused, and the log says that it was recorded: {answer}, {lease.end}"
 
 
@@ -67,7 +72,7 @@ def misjudged_beats(evidence: Evidence) -> Iterator[str]:
 
 
 def hasty_reclaims(evidence: Evidence) -> Iterator[str]:
-    """A lease runs out no sooner than its full time after it was granted, and after each answered heartbeat."""
+    """A lease runs out no sooner than its full time after it was granted, and after each heartbeat with an answer."""
     kept_us: dict[tuple[str, int], int] = {}
     for answer in evidence.answers:
         if answer.said is Said.BEAT and answer.stands:
@@ -80,6 +85,14 @@ def hasty_reclaims(evidence: Evidence) -> Iterator[str]:
             kept = max(lease.granted.time_us, kept_us.get(run, 0) - CLOCKS_US)
             if lease.end.time_us < kept + evidence.lease_us:
                 yield f"{lease.end} came {lease.end.time_us - kept} us after {run} was last kept"
+
+
+def groundless_losses(evidence: Evidence) -> Iterator[str]:
+    """While nobody disturbs a worker, no lease of it runs out, however long its handlers take."""
+    if evidence.undisturbed:
+        for run, lease in _leases(evidence).items():
+            if lease.has_run_out:
+                yield f"the lease {run} ran out, and its worker lived: {lease.end}"
 
 
 def effects_of_late_writes(evidence: Evidence) -> Iterator[str]:

@@ -136,8 +136,8 @@ class Answer(NamedTuple):
     said: Said
     asked_us: int
     answered_us: int
-    stands: bool
-    """True: recorded (or known before), or the lease is valid. False: the lease is lost."""
+    stands: bool | None
+    """True: recorded (or known before), or the lease is valid. False: the lease is lost. None: no answer came."""
 
 
 class LateWrite(NamedTuple):

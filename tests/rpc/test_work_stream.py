@@ -407,7 +407,9 @@ async def test_a_second_stream_of_the_same_process_replaces_the_first(rig: RpcRi
             await second.jobs(1)
 
 
-async def test_a_restarted_worker_gives_back_at_once_what_the_old_process_never_spoke_of(rig: RpcRig) -> None:
+async def test_what_a_restarted_worker_never_spoke_of_is_lost_at_once_since_it_may_be_what_ended_it(
+    rig: RpcRig,
+) -> None:
     spoken, silent = await rig.submit(), await rig.submit()
     async with RemoteWorker(rig, max_in_flight=2) as old:
         await old.jobs(2)
@@ -417,11 +419,11 @@ async def test_a_restarted_worker_gives_back_at_once_what_the_old_process_never_
             await old.end()
             back = (await rig.get(silent.job_id)).status
             stays = (await rig.get(spoken.job_id)).status
-    assert (back.state, back.attempt) == (jpb.JOB_STATE_PENDING, 0)
+    assert (back.state, back.attempt) == (jpb.JOB_STATE_RETRYING, 1)
     assert (stays.state, stays.attempt) == (jpb.JOB_STATE_PROCESSING, 1)
 
 
-async def test_a_worker_that_stays_away_gives_back_what_it_never_spoke_of_and_keeps_the_rest() -> None:
+async def test_a_worker_that_stays_away_loses_what_it_never_spoke_of_soon_and_the_rest_with_its_lease() -> None:
     clock = ManualClock()
     async with RpcRig(clock=clock) as rig:
         spoken, silent = await rig.submit(), await rig.submit()
@@ -436,8 +438,29 @@ async def test_a_worker_that_stays_away_gives_back_what_it_never_spoke_of_and_ke
         clock.advance(3)
         while (await rig.get(silent.job_id)).status.state == jpb.JOB_STATE_PROCESSING:
             clock.advance(0.5)
-        assert (await rig.get(silent.job_id)).status.attempt == 0
+        assert (await rig.get(silent.job_id)).status.attempt == 1
         assert (await rig.get(spoken.job_id)).status.state == jpb.JOB_STATE_PROCESSING
+
+
+async def test_a_job_that_ends_its_worker_before_its_first_heartbeat_is_poisoned_by_the_third_time(rig: RpcRig) -> None:
+    job = await rig.submit(retry_policy=jpb.RetryPolicy(max_attempts=10, initial_backoff={"nanos": 1_000_000}))
+    for number in range(3):
+        async with RemoteWorker(rig, instance_id=f"i{number}") as worker:
+            await worker.jobs(1)
+        async with RemoteWorker(rig, instance_id=f"i{number} again", max_in_flight=0):
+            pass
+        rig.stores.clock.advance(1)
+        await rig.store.promote_due(limit=10)
+    status = (await rig.get(job.job_id)).status
+    assert (status.state, status.attempt, status.last_error.type) == (jpb.JOB_STATE_FAILED, 3, "POISONED")
+
+
+async def test_a_job_that_may_run_once_is_not_begun_again_when_its_worker_vanished_without_a_word(rig: RpcRig) -> None:
+    job = await rig.submit(retry_policy=jpb.RetryPolicy(max_attempts=1))
+    async with RemoteWorker(rig, instance_id="i1") as worker:
+        await worker.jobs(1)
+    async with RemoteWorker(rig, instance_id="i2", max_in_flight=0):
+        assert (await rig.get(job.job_id)).status.state == jpb.JOB_STATE_FAILED
 
 
 # --- the protocol itself ----------------------------------------------------------------------------------------------

@@ -19,12 +19,13 @@ from jobwire.v1 import admin_service_pb2, admin_service_pb2_grpc, job_pb2, job_s
 from jobwire_server.domain.job import TERMINAL_STATES, State
 from tests.helpers.checker import Violation, check
 from tests.helpers.evidence import Evidence
-from tests.helpers.history import Recorder, read_calls, read_effects
+from tests.helpers.history import LateWrite, Recorder, read_answers, read_calls, read_effects
 from tests.helpers.image import Image, integrity, read_image
 from tests.helpers.processes import JOBWIRE, ServerProcess
 from tests.torture.clients import (
     JOB_TYPES,
     RECONNECT_AT_ONCE,
+    WIRE_TYPES,
     Follower,
     Journal,
     Known,
@@ -49,6 +50,10 @@ class Campaign:
     seed: int
     command: Sequence[str] = JOBWIRE
     options: Sequence[str] = ("--slots", "8", "--grace", "2s", "--cancel-grace", "1s")
+    app: str | None = "tests.torture.handlers:app"
+    """What the server's own pool runs; None = it has no pool."""
+    lease_seconds: float | None = None
+    """Leases of remote workers; None = there are none to be judged."""
     images: list[Image] = field(default_factory=list)
     windows: Counter[str] = field(default_factory=Counter)
     """How often the server was killed, and where."""
@@ -60,6 +65,11 @@ class Campaign:
     """Folder of the store, where it is not that of everything else."""
     drained: bool = True
     """Wait for all jobs to end before the end."""
+    late_writes: list[LateWrite] = field(default_factory=list)
+    deaf: bool = False
+    """Workers are stopped or cut off for a while."""
+    undisturbed: bool = False
+    """Nobody disturbs remote workers, or their server."""
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -76,19 +86,27 @@ class Campaign:
         """The log that handlers write."""
         return self.folder / "effects.log"
 
+    @property
+    def answers(self) -> Path:
+        """The log that remote workers write."""
+        return self.folder / "answers.jsonl"
+
     # --- lives ------------------------------------------------------------------------------------------------------
 
     def spawn(self, failpoints: str = "", file_size_limit: int | None = None) -> ServerProcess:
         """Begin a life on the same file and address as the last one."""
         self.server = ServerProcess(
-            ["serve", "--listen", self.address, "--db", str(self.database), "--app", "tests.torture.handlers:app",
-             *self.options],
+            ["serve", "--listen", self.address, "--db", str(self.database), *self._terms(), *self.options],
             command=self.command,
             environment={EFFECTS_VARIABLE: str(self.effects), FAILPOINTS_VARIABLE: failpoints},
             log=self.folder / "server.log",
             file_size_limit=file_size_limit,
-        )  # fmt: skip
+        )
         return self.server
+
+    def _terms(self) -> list[str]:
+        app = [] if self.app is None else ["--app", self.app]
+        return app if self.lease_seconds is None else [*app, "--lease", f"{self.lease_seconds:g}s"]
 
     async def start(self) -> ServerProcess:
         """Begin a life that is to get ready; the first one chooses the port for all."""
@@ -122,20 +140,33 @@ class Campaign:
 
     @asynccontextmanager
     async def clients(
-        self, *, submitters: int = 3, job_types: Sequence[str] = JOB_TYPES, longest_ms: int = 400
+        self,
+        *,
+        submitters: int = 3,
+        job_types: Sequence[str] = JOB_TYPES,
+        longest_ms: int = 400,
+        pace_seconds: float = 0.03,
+        meddling: bool = True,
     ) -> AsyncIterator[None]:
-        """Clients of all kinds at work. On the way out they finish, and every job and watch comes to its end."""
+        """Clients of all kinds at work (without `meddling`: those that submit and watch).
+
+        On the way out they finish, and every job and watch comes to its end.
+        """
         stop = asyncio.Event()
         async with self.channel() as one, self.channel() as two, asyncio.TaskGroup() as tasks:
             workers = [
                 Submitter(
-                    self.journal(f"submitter-{n}", one), self.known, stop, job_types=job_types, longest_ms=longest_ms
+                    self.journal(f"submitter-{n}", one), self.known, stop, job_types=job_types, longest_ms=longest_ms,
+                    pace_seconds=pace_seconds,
                 )
                 for n in range(submitters)
-            ]
-            others = [
+            ]  # fmt: skip
+            meddlers = [
                 Meddler(self.journal("meddler", one), self.known, stop),
                 Usurper(self.journal("usurper", one), stop),
+            ]
+            others = [
+                *(meddlers if meddling else ()),
                 Follower(self.journal("follower-0", two), self.known, stop),
                 Follower(self.journal("follower-1", two), self.known, stop),
             ]
@@ -185,7 +216,12 @@ class Campaign:
             images=self.images,
             effects=read_effects(self.effects),
             finished=self.drained,
-            logged_types=frozenset(JOB_TYPES),
+            logged_types=frozenset({*JOB_TYPES, *WIRE_TYPES}),
+            answers=read_answers(self.answers),
+            late_writes=self.late_writes,
+            lease_us=round((self.lease_seconds or 0) * 1_000_000),
+            deaf=self.deaf,
+            undisturbed=self.undisturbed,
         )
         complaint = integrity(self.database)
         broken = [] if complaint == "ok" else [Violation("the file is whole", complaint)]

@@ -44,6 +44,8 @@ RECONNECT_AT_ONCE: Final = (
     ("grpc.max_receive_message_length", 8 << 20),
 )
 JOB_TYPES: Final = ("async", "async", "async", "thread", "thread", "child", "snoozy")
+WIRE_TYPES: Final = ("wire-async", "wire-thread")
+"""Job types of remote workers."""
 
 
 class Undocumented(Exception):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Final
 
+import grpc
 import pytest
 
+from jobwire.v1 import job_pb2, job_service_pb2
 from tests.helpers.checker import Violation
-from tests.torture.campaign import Campaign
+from tests.helpers.history import digest
+from tests.torture.campaign import Campaign, wait_until_all_ended
+from tests.torture.remote import PROGRAM, workers
 from tests.torture.test_kill import ANY_TIME_SERVING, die
+from tests.torture.test_zombies import LAUNCHER, haunt, zombie_campaign
 
-ROUNDS = 6
+ROUNDS: Final = 6
+PAUSES_WITH_A_BUG: Final = 60
 
 
 async def verdict_with(plant: str, window: str, campaign: Campaign) -> list[Violation]:
     """Run a small campaign against a server with `plant` in it."""
-    campaign.command = (sys.executable, "-m", "tests.torture.plants.launcher", plant)
+    campaign.command = (*LAUNCHER, plant)
     try:
         await campaign.kill(await campaign.start(), ANY_TIME_SERVING)
         async with campaign.clients():
@@ -31,6 +38,12 @@ async def verdict_with(plant: str, window: str, campaign: Campaign) -> list[Viol
     return campaign.verdict()
 
 
+def shown(violations: Sequence[Violation]) -> str:
+    """One complaint of each promise."""
+    first = {violation.promise: violation.complaint for violation in reversed(violations)}
+    return "\n".join(f"caught: {promise}: {complaint[:150]}" for promise, complaint in first.items())
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.asyncio
@@ -38,6 +51,7 @@ async def verdict_with(plant: str, window: str, campaign: Campaign) -> list[Viol
     ("plant", "window", "promise"),
     [
         ("acknowledge_before_commit", "group.before_commit", "an acknowledged job is there"),
+        ("lease_before_commit", "group.before_commit", "every effect is explained by an attempt"),
         ("recover_after_workers_start", ANY_TIME_SERVING, "recovery ends before the first lease"),
         ("complete_without_a_fence", ANY_TIME_SERVING, "a completion is the work of its own lease"),
     ],
@@ -48,8 +62,75 @@ async def test_a_planted_bug_is_caught(
     campaign = Campaign(tmp_path, seed)
     violations = await verdict_with(plant, window, campaign)
     tell(campaign.report())
-    tell("\n".join(f"caught: {violation.promise}: {violation.complaint[:150]}" for violation in violations[:6]))
+    tell(shown(violations))
     assert promise in {violation.promise for violation in violations}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("plant", "promise"),
+    [
+        ("reclaim_by_id", "a lease that is kept does not run out"),
+        ("complete_without_a_fence", "a report counts while its lease stands, and only then"),
+        ("write_stale_errors", "a late write changes not one byte"),
+    ],
+)
+async def test_a_bug_that_lets_zombies_in_is_caught(
+    tmp_path: Path, seed: int, tell: Callable[[str], None], plant: str, promise: str
+) -> None:
+    campaign = zombie_campaign(tmp_path, seed, plant=plant)
+    violations = await haunt(campaign, PAUSES_WITH_A_BUG)
+    tell(campaign.report())
+    tell(shown(violations))
+    assert promise in {violation.promise for violation in violations}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.asyncio
+@pytest.mark.parametrize("plant", ["", "beat_on_the_handlers_thread"])
+async def test_a_worker_whose_handlers_silence_it_is_caught_and_no_other(
+    tmp_path: Path, seed: int, tell: Callable[[str], None], plant: str
+) -> None:
+    """Jobs that take two leases and a half. Without the bug, no lease is lost: that is the control."""
+    campaign = Campaign(tmp_path, seed, app=None, options=("--grace", "2s"), lease_seconds=2, undisturbed=True)
+    program = (*LAUNCHER, plant, PROGRAM[-1]) if plant else PROGRAM
+    server = await campaign.start()
+    try:
+        async with workers(campaign, 2, program=program), campaign.channel() as channel:
+            await submit_long_jobs(campaign, channel, count=6, ms=5_000)
+            await wait_until_all_ended(channel)
+        await campaign.finish(server)
+    finally:
+        await campaign.close()
+    violations = campaign.verdict()
+    tell(campaign.report())
+    tell(shown(violations))
+    expected = {"a worker that lives keeps its leases"} if plant else set()
+    assert {violation.promise for violation in violations} & {"a worker that lives keeps its leases"} == expected
+    assert plant or violations == []
+
+
+async def submit_long_jobs(campaign: Campaign, channel: grpc.aio.Channel, *, count: int, ms: int) -> None:
+    """Submit jobs whose handlers block a thread for so long."""
+    journal = campaign.journal("submitter", channel)
+    for number in range(count):
+        payload = json.dumps({"n": number, "ms": ms}).encode()
+        spec = job_pb2.JobSpec(type="wire-thread", payload=job_pb2.Payload(data=payload))
+        request = job_service_pb2.SubmitJobRequest(spec=spec, request_id=f"long-{number}")
+        args = {"request_id": request.request_id, "payloads": [digest(payload)], "types": [spec.type]}
+        await journal.call("submit", args, journal.stub.SubmitJob, request, _read)
+
+
+def _read(response: job_service_pb2.SubmitJobResponse) -> dict[str, Any]:
+    job = response.job
+    return {
+        "job_ids": [job.job_id],
+        "created": [response.created],
+        "seen": [[job.job_id, job.status.revision, job.status.state]],
+    }
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """Who works here: worker processes that come, come back, are replaced, and go.
 
 A connection proves nothing about a worker, and its loss says nothing about its jobs: leases end by time. What the
-roster adds is knowledge of this very process: which assignments it sent and never heard of again. Those go back soon,
-at no cost, because nobody can have begun them. All of it is derived and bounded; lost with the process, it costs time.
+roster adds is knowledge of this very process: which assignments it sent and never heard of again. A worker that comes
+back and does not name them has not received them: they go back at no cost. One that does not come back may have begun
+them, and died of it: they go back soon, as lost. All of it is derived and bounded; lost with the process, it costs time.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from jobwire_server.dispatch.interest import Interest
 from jobwire_server.dispatch.session import Holder, Run, Subscriber, WorkerSession
 from jobwire_server.domain.errors import JobwireError
 from jobwire_server.domain.job import SECOND_US
-from jobwire_server.domain.outcome import LeaseLost, Outcome, Released
+from jobwire_server.domain.outcome import LeaseLost, Released
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Chance, Rhythm, every
 from jobwire_server.kernel.telemetry import Log, LogEvent
 from jobwire_server.store.base import LeaseState, Owner, Report, Store, Transport
 
 ABSENT_SECONDS: Final = 10.0
-"""A worker that does not come back for so long (or for the time of its leases, if that is shorter) has not received
-what it never spoke of."""
+"""A worker that does not come back for so long (or for the time of its leases, if that is shorter) has lost what it never
+spoke of."""
 REMEMBERED_SECONDS: Final = 3600.0
 """A worker that is gone is listed for so long."""
 REMEMBERED_WORKERS: Final = 10_000
@@ -90,7 +91,7 @@ class Presence:
         """Runs of which it never spoke, while it is absent."""
 
     def return_at(self) -> float:
-        """When strays are known to be lost."""
+        """When strays are given up for lost."""
         lease_seconds = self.session.lease_us / SECOND_US if self.session is not None else ABSENT_SECONDS
         return (self.left_at or 0.0) + min(lease_seconds, ABSENT_SECONDS)
 
@@ -107,8 +108,8 @@ class Roster:
         self._present: dict[str, Presence] = {}
         self._homes: dict[str, Presence] = {}
         """Workers of the unary path."""
-        self._strays: list[Run] = []
-        """Runs that are known to be in nobody's hands."""
+        self._strays: list[Report] = []
+        """What is to be said of runs that are in nobody's hands."""
         self._bell = asyncio.Event()
         self._never = asyncio.Event()
 
@@ -130,9 +131,9 @@ class Roster:
         """Take a worker process on; answers what became of the leases that it holds, in order.
 
         An older stream of the same worker_id is replaced: of the same instance, its leases are those that are held
-        now, and what was never received goes back at once; of another instance (the worker was started again), what
-        the old one never spoke of goes back at once, and the rest of its leases ends by time. Raises what the store
-        raises, and `WorkerReplaced`.
+        now, and what was never received goes back at once, at no cost; of another instance (the worker was started
+        again, and one of its jobs may be why), what the old one never spoke of is lost at once, and the rest of its
+        leases ends by time. Raises what the store raises, and `WorkerReplaced`.
         """
         name = hello.name
         earlier = self._present.pop(name.worker_id, None)
@@ -141,7 +142,7 @@ class Roster:
         if earlier is not None:
             strays = self._take_over(earlier)
             if strays and earlier.name.instance_id != name.instance_id:
-                await self._end(strays, Released("the worker was started again and had not received it"))
+                await self._end([Report(*run, LeaseLost()) for run in strays])
         owner = Owner(name.worker_id, name.instance_id, transport)
         asked_at = self._clock.monotonic()
         back = await self._store.reattach(owner, hello.held)
@@ -170,7 +171,7 @@ class Roster:
         return presence, back.states
 
     def leave(self, presence: Presence) -> None:
-        """The worker's stream has ended. Its leases stay; what it never spoke of goes back unless it returns soon."""
+        """The worker's stream has ended. Its leases stay; what it never spoke of is lost unless it returns soon."""
         session = presence.session
         if session is None or presence.left_at is not None:
             return
@@ -187,7 +188,7 @@ class Roster:
         runs = list(presence.session.runs)
         self._take_over(presence)
         if runs:
-            await self._end(runs, LeaseLost())
+            await self._end([Report(*run, LeaseLost()) for run in runs])
         return len(runs)
 
     def _take_over(self, earlier: Presence) -> list[Run]:
@@ -240,7 +241,7 @@ class Roster:
 
     def astray(self, runs: Sequence[Run]) -> None:
         """Nobody has received these: give them back as soon as the store can."""
-        self._strays += runs
+        self._strays += [Report(*run, Released("it was never received")) for run in runs]
         self._bell.set()
 
     # --- listing ------------------------------------------------------------------------------------------------
@@ -274,7 +275,7 @@ class Roster:
                 home.session.close()
         if self._strays:
             strays = list(self._strays)
-            await self._end(strays, Released("it was never received"))
+            await self._end(strays)
             del self._strays[: len(strays)]
 
     def _look_after_the_absent(self, now: float) -> None:
@@ -282,15 +283,15 @@ class Roster:
             if presence.left_at is None or presence.session is None:
                 continue
             if presence.strays and presence.return_at() <= now:
-                self._strays += presence.strays
+                self._strays += [Report(*run, LeaseLost()) for run in presence.strays]
                 for run in presence.strays:
                     presence.session.runs.pop(run, None)
                 presence.strays = []
             if now - presence.left_at > REMEMBERED_SECONDS:
                 del self._present[worker_id]
 
-    async def _end(self, runs: Sequence[Run], outcome: Outcome) -> None:
-        await self._dispatcher.report([Report(*run, outcome) for run in runs])
+    async def _end(self, reports: Sequence[Report]) -> None:
+        await self._dispatcher.report(reports)
 
     def _survive(self, error: Exception, failures: int) -> float | None:
         if not isinstance(error, JobwireError):

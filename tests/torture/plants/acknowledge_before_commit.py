@@ -6,25 +6,26 @@ The time between the two is that of a slow disk, so that the answers are on the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from jobwire_server.store.sqlite.writer import Intent, Writer
+from jobwire_server.store.sqlite.writer import Intent, Rank, Writer
 
 SLOW_DISK_SECONDS = 0.02
 
 
-def plant() -> None:
-    """Put the bug in."""
+def plant(ranks: Collection[Rank] = tuple(Rank), slow_disk_seconds: float = SLOW_DISK_SECONDS) -> None:
+    """Put the bug in, for callers of these ranks."""
     commit: Callable[..., Any] = Writer._commit
 
     def commit_late(self: Writer, group: Sequence[Intent]) -> Any:
         failpoint = self._failpoint
 
         def answered_already(name: str) -> None:
-            if name == "group.before_commit":
-                self._loop.call_soon_threadsafe(_answer, group)
-                time.sleep(SLOW_DISK_SECONDS)
+            hasty = [intent for intent in group if intent.rank in ranks]
+            if name == "group.before_commit" and hasty:
+                self._loop.call_soon_threadsafe(_answer, hasty)
+                time.sleep(slow_disk_seconds)
             failpoint(name)
 
         self._failpoint = answered_already

@@ -18,16 +18,24 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # as the command itself 
 from jobwire_server.cli import main
 from tests.torture.plants import (
     acknowledge_before_commit,
+    beat_on_the_handlers_thread,
     complete_without_a_fence,
     deaf_worker,
+    lease_before_commit,
+    reclaim_by_id,
     recover_after_workers_start,
+    write_stale_errors,
 )
 
 PLANTS: Final[Mapping[str, Callable[[], None]]] = {
     "acknowledge_before_commit": acknowledge_before_commit.plant,
+    "beat_on_the_handlers_thread": beat_on_the_handlers_thread.plant,
     "complete_without_a_fence": complete_without_a_fence.plant,
     "deaf_worker": deaf_worker.plant,
+    "lease_before_commit": lease_before_commit.plant,
+    "reclaim_by_id": reclaim_by_id.plant,
     "recover_after_workers_start": recover_after_workers_start.plant,
+    "write_stale_errors": write_stale_errors.plant,
 }
 LAUNCHER: Final = "tests.torture.plants.launcher"
 POOL: Final = "jobwire_server.pool.child"

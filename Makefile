@@ -80,7 +80,7 @@ test: .venv/.stamp  ## all tests but the torture campaigns
 torture: .venv/.stamp  ## kills, signals, fuzz, watchers (SCALE=n, KILLS=n for more)
 	$(PYTEST) -n 2 --dist loadgroup tests/torture
 
-bench: .venv/.stamp  ## measure P1 ... P7 and write bench/latest.json
+bench: .venv/.stamp  ## measure P1 ... P10, I1, W1 and write bench/latest.json (about 10 minutes)
 	$(BIN)/python -m bench
 
 demo: .venv/.stamp  ## real jobs, a kill -9, nothing lost (DIR=folder)

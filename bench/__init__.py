@@ -1,1 +1,1 @@
-"""The figures of the design (P1 to P7), measured; `make bench` runs them all. No test asserts them."""
+"""The figures of the design (P1 to P10), what waiting and working cost (I1, W1), measured. No test asserts them."""

@@ -17,6 +17,8 @@ BATCH_SUBMIT = "/jobwire.v1.JobService/BatchSubmitJobs"
 ECHO = "/bench.Echo/Echo"
 PAYLOAD = "x" * 100
 
+Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+
 
 def submit_request(job_type: str = "bench.unserved") -> bytes:
     """A SubmitJobRequest as the SDK sends it: 100 bytes of payload, and a request_id."""
@@ -29,7 +31,7 @@ def submit_request(job_type: str = "bench.unserved") -> bytes:
 async def unary_rate(address: str, method: str, make: Callable[[], bytes], *, callers: int, seconds: float) -> float:
     """Calls per second of `callers` callers with one call in flight each, after a warm-up of a fifth of the time."""
     async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary(method)
+        call: Call = channel.unary_unary(method)
         done = 0
         end = time.perf_counter() + seconds * 1.2
 
@@ -54,7 +56,7 @@ async def submit_batches(address: str, *, batches: int, size: int, in_flight: in
     numbers = count()
     options = [("grpc.max_receive_message_length", 16 << 20)]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        call = channel.unary_unary(BATCH_SUBMIT)
+        call: Call = channel.unary_unary(BATCH_SUBMIT)
         begin = time.perf_counter()
 
         async def caller() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from statistics import median
 
-from bench.figure import Figure
+from bench.figure import Figure, Trial
 from bench.load import ECHO, SUBMIT, submit_request, unary_rate
 from bench.server import echoing, serving
 
@@ -15,13 +14,14 @@ ROUNDS = 5
 SECONDS = 3.0
 
 
-def measure(folder: Path, _canary: float) -> Figure:
+def measure(trial: Trial) -> Figure:
     """Alternate the two in rounds, so that a noisy neighbour hits both; the median of the rounds' ratios counts."""
-    with echoing(folder) as echo, serving(folder) as server:
+    seconds = trial.seconds(SECONDS)
+    with echoing(trial.folder) as echo, serving(trial.folder) as server:
         ratios, rates, echoes = [], [], []
         for _ in range(ROUNDS):
-            bare = asyncio.run(unary_rate(echo.address, ECHO, submit_request, callers=CALLERS, seconds=SECONDS))
-            ours = asyncio.run(unary_rate(server.address, SUBMIT, submit_request, callers=CALLERS, seconds=SECONDS))
+            bare = asyncio.run(unary_rate(echo.address, ECHO, submit_request, callers=CALLERS, seconds=seconds))
+            ours = asyncio.run(unary_rate(server.address, SUBMIT, submit_request, callers=CALLERS, seconds=seconds))
             ratios.append(ours / bare)
             rates.append(ours)
             echoes.append(bare)
@@ -31,7 +31,7 @@ def measure(folder: Path, _canary: float) -> Figure:
         unit="x echo",
         reach="at least 0.80 x",
         reached=value >= 0.80,
-        method=f"{CALLERS} callers in one process, request_id on each call, {ROUNDS} alternating rounds of {SECONDS} s",
+        method=f"{CALLERS} callers in one process, request_id on each call; {ROUNDS} rounds of {seconds:g} s in turns",
         details=[
             f"submit {median(rates):,.0f}/s, echo {median(echoes):,.0f}/s, ratios {[round(one, 2) for one in ratios]}",
         ],

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from pathlib import Path
 from statistics import median
 
 import grpc
 
-from bench.figure import Figure
+from bench.figure import Figure, Trial
 from bench.load import SUBMIT, submit_request, unary_rate
-from bench.server import Running, serving
+from bench.server import Server, serving
 from jobwire.v1 import job_service_pb2
 from jobwire.v1.job_service_pb2_grpc import JobServiceStub
 
@@ -21,10 +20,11 @@ ROUNDS = 3
 SECONDS = 3.0
 
 
-def measure(folder: Path, _canary: float) -> Figure:
+def measure(trial: Trial) -> Figure:
     """Alternate rounds with and without the watchers, which wait for a type that nobody submits."""
-    with serving(folder) as server:
-        ratios, memory = asyncio.run(_compare(server))
+    watchers, seconds = trial.count(WATCHERS), trial.seconds(SECONDS)
+    with serving(trial.folder) as server:
+        ratios, memory = asyncio.run(_compare(server, watchers, seconds))
     value = round(median(ratios), 2)
     per_watcher = max(memory)
     return Figure(
@@ -32,33 +32,33 @@ def measure(folder: Path, _canary: float) -> Figure:
         unit="x the rate without watchers",
         reach="at least 0.80 x, at most 64 KiB a watcher",
         reached=value >= 0.80 and per_watcher <= 64,
-        method=f"{WATCHERS} WatchJobs streams over {CHANNELS} connections, {ROUNDS} alternating rounds of {SECONDS} s",
+        method=f"{watchers} WatchJobs streams over {CHANNELS} connections; {ROUNDS} rounds of {seconds:g} s in turns",
         details=[f"ratios {[round(one, 2) for one in ratios]}; {per_watcher:.1f} KiB resident a watcher"],
     )
 
 
-async def _compare(server: Running) -> tuple[list[float], list[float]]:
+async def _compare(server: Server, watchers: int, seconds: float) -> tuple[list[float], list[float]]:
     ratios, memory = [], []
     await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=1)
     for _ in range(ROUNDS):
-        alone = await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=SECONDS)
+        alone = await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=seconds)
         before = server.rss_mib()
         async with contextlib.AsyncExitStack() as stack:
-            await _open_watchers(server.address, stack)
-            memory.append((server.rss_mib() - before) * 1024 / WATCHERS)
-            watched = await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=SECONDS)
+            await _open_watchers(server.address, watchers, stack)
+            memory.append((server.rss_mib() - before) * 1024 / watchers)
+            watched = await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=seconds)
         ratios.append(watched / alone)
     return ratios, memory
 
 
-async def _open_watchers(address: str, stack: contextlib.AsyncExitStack) -> None:
+async def _open_watchers(address: str, watchers: int, stack: contextlib.AsyncExitStack) -> None:
     request = job_service_pb2.WatchJobsRequest()
     request.filter.types.append("bench.nobody")
     for number in range(CHANNELS):
         options = [("bench.channel", number)]
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
         stub = JobServiceStub(channel)
-        for _ in range(WATCHERS // CHANNELS):
+        for _ in range(watchers // CHANNELS):
             call = stub.WatchJobs(request)
             stack.callback(call.cancel)
             await call.read()

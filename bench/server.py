@@ -1,94 +1,91 @@
-"""Starting what is measured: a real `jobwire serve` process, and a bare grpc.aio echo beside it."""
+"""Starting what is measured: `jobwire serve` and `jobwire work`, and the servers that they are held against."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-ROOT = Path(__file__).resolve().parent.parent
-JOBWIRE = Path(sys.executable).with_name("jobwire")
+from bench.process import Child, Process, running
+from jobwire.v1 import admin_service_pb2
+from jobwire.v1.admin_service_pb2_grpc import AdminServiceStub
+
+JOBWIRE = str(Path(sys.executable).with_name("jobwire"))
+APP = "bench.app:app"
 
 
-class Running:
-    """A process that listens on a Unix socket."""
+class Server(Process):
+    """A server, SERVING on a Unix socket."""
 
-    def __init__(self, process: subprocess.Popen[bytes], address: str, start_seconds: float) -> None:
-        self.process = process
+    def __init__(self, pid: int, address: str, start_seconds: float) -> None:
+        super().__init__(pid)
         self.address = address
         self.start_seconds = start_seconds
         """From the start of the process to health SERVING."""
 
-    def rss_mib(self) -> float:
-        """Resident memory of the process."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        raise RuntimeError("the process does not tell its memory")
+
+@contextmanager
+def serving(folder: Path, *arguments: str) -> Iterator[Server]:
+    """Run `jobwire serve` on the store `bench.db` in `folder` until the block ends."""
+    with _listening(folder, JOBWIRE, "serve", "--db", str(folder / "bench.db"), *arguments) as server:
+        yield server
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str) -> Iterator[Running]:
-    """Run `jobwire serve` on a store in `folder` until the block ends."""
-    command = [str(JOBWIRE), "serve", "--db", str(folder / "bench.db"), *arguments]
-    with _process(folder, command) as running:
-        yield running
-
-
-@contextmanager
-def echoing(folder: Path) -> Iterator[Running]:
+def echoing(folder: Path) -> Iterator[Server]:
     """Run the bare echo."""
-    with _process(folder, [sys.executable, "-m", "bench.echo"]) as running:
-        yield running
+    with _listening(folder, sys.executable, "-m", "bench.echo") as server:
+        yield server
 
 
 @contextmanager
-def tireless(folder: Path) -> Iterator[Running]:
+def tireless(folder: Path) -> Iterator[Server]:
     """Run the server that a worker's cost is measured against."""
-    with _process(folder, [sys.executable, "-m", "bench.tireless"]) as running:
-        yield running
+    with _listening(folder, sys.executable, "-m", "bench.tireless") as server:
+        yield server
 
 
 @contextmanager
-def _process(folder: Path, command: list[str]) -> Iterator[Running]:
+def working(folder: Path, address: str, *, slots: int, workers: int = 1) -> Iterator[list[Child]]:
+    """Run `jobwire work` processes with the handlers of the benchmarks until the block ends; all are connected."""
+    command = (JOBWIRE, "--address", address, "--quiet", "work", APP, "--slots", str(slots), "--grace", "5s")
+    names = [f"bench-{os.urandom(4).hex()}" for _ in range(workers)]
+    with ExitStack() as stack:
+        log = folder / "worker.log"
+        started = [stack.enter_context(running(log, *command, "--worker-id", name)) for name in names]
+        with grpc.insecure_channel(address) as channel:
+            for child in started:
+                child.wait_until(lambda: connected(channel).issuperset(names))
+        yield started
+
+
+def connected(channel: grpc.Channel) -> set[str]:
+    """Names of the workers whose streams are open, as many as a page holds."""
+    request = admin_service_pb2.ListWorkersRequest(page_size=1000)
+    answer = AdminServiceStub(channel).ListWorkers(request, timeout=30)
+    return {worker.worker_id for worker in answer.workers if worker.connected}
+
+
+@contextmanager
+def _listening(folder: Path, *command: str) -> Iterator[Server]:
     socket = folder / f"{os.urandom(4).hex()}.sock"
     address = f"unix:{socket}"
-    log = (folder / "server.log").open("ab")
     begin = time.perf_counter()
-    process = subprocess.Popen([*command, "--listen", address], cwd=ROOT, stderr=log, stdout=log)
-    try:
-        _wait_until_serving(process, socket, address, folder / "server.log")
-        yield Running(process, address, time.perf_counter() - begin)
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with running(folder / "server.log", *command, "--listen", address) as child:
+        child.wait_until(lambda: socket.exists() and _is_serving(address))
+        yield Server(child.pid, address, time.perf_counter() - begin)
+
+
+def _is_serving(address: str) -> bool:
+    with grpc.insecure_channel(address) as channel:
         try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
-
-
-def _wait_until_serving(process: subprocess.Popen[bytes], socket: Path, address: str, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the server ended: {log.read_text(encoding='utf-8')[-2000:]}")
-        if socket.exists():
-            with grpc.insecure_channel(address) as channel:
-                try:
-                    reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
-                except grpc.RpcError:
-                    reply = None
-            if reply is not None and reply.status == health_pb2.HealthCheckResponse.SERVING:
-                return
-        time.sleep(0.005)
-    raise RuntimeError("the server did not become ready in 120 s")
+            reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+        except grpc.RpcError:
+            return False
+    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)

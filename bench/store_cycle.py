@@ -15,46 +15,28 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import apsw
 import uuid_utils
 
+from bench import bare
 from bench.figure import canary
 from jobwire_server.domain.job import SECOND_US, Content, NewJob
 from jobwire_server.domain.outcome import Succeeded
 from jobwire_server.kernel.clock import SystemClock
 from jobwire_server.store.base import Lane, Lease, LeaseRequest, Owner, Report, Submission, Transport
-from jobwire_server.store.migrations import shipped
 from jobwire_server.store.sqlite.store import SqliteStore
 
 ROUNDS: Final = 5
 JOBS: Final = 30_000
-BATCH, FRAME, BARE_COMMIT = 1_000, 250, 100
+BATCH, FRAME = 1_000, 250
 SWITCH_INTERVAL_SECONDS: Final = 1e-4
 """That of the server (app.py)."""
 PAYLOAD: Final = b"x" * 100
 REQUEST: Final = LeaseRequest(
     Owner("bench", "bench", Transport.STREAM), [Lane("default", "bench.cycle")], FRAME, 60 * SECOND_US
 )
-_INSERT: Final = """
-INSERT INTO job (key, revision, sequence, attempt, fence, losses, create_us, change_us, tenant, id, state, max_attempts,
-  queue, type, priority, due_us, payload_form, payload_size, payload, id_chosen)
-VALUES (?, ?, 1, 0, 0, 0, ?, ?, 'default', ?, 2, 20, 'default', 'bench.cycle', 5, ?, 1, 100, ?, 0)
-"""
-_LEASE: Final = """
-UPDATE job SET state = 3, attempt = attempt + 1, fence = fence + 1, revision = ?2, sequence = sequence + 1,
-  change_us = ?3, start_us = ?3, lease_expire_us = ?3 + 60000000, transport = 1, instance_id = 'bench',
-  worker_id = 'bench'
-WHERE key = ?1 AND state = 2
-"""
-_FINISH: Final = """
-UPDATE job SET state = 5, revision = ?2, sequence = sequence + 1, change_us = ?3, finish_us = ?3, purge_us = ?3 + 1,
-  lease_expire_us = NULL, transport = NULL, instance_id = NULL
-WHERE key = ?1 AND state = 3
-"""
 
 
 class Cost(NamedTuple):
@@ -112,27 +94,9 @@ async def _report(store: SqliteStore, leases: list[Lease]) -> None:
 
 
 def bare_round(folder: Path) -> Cost:
-    """The loop that does nothing but write: insert, lease, finish."""
-    connection = apsw.Connection(str(folder / "bare.db"))
-    connection.execute("PRAGMA journal_mode = wal").fetchall()
-    connection.execute("PRAGMA synchronous = full")
-    for migration in shipped(files("jobwire_server.store.sqlite") / "migrations"):
-        connection.execute(migration.sql)
-    wall, cpu = time.perf_counter(), time.process_time()
-    revision = 0
-    for _ in range(JOBS // BARE_COMMIT):
-        now = time.time_ns() // 1000
-        keys = range(revision + 1, revision + 1 + BARE_COMMIT)
-        with connection:
-            rows = [(key, key, now, now, str(uuid_utils.uuid7()), now, PAYLOAD) for key in keys]
-            connection.executemany(_INSERT, rows)
-        for step, statement in enumerate((_LEASE, _FINISH), 1):
-            with connection:
-                connection.executemany(statement, [(key, key + step * BARE_COMMIT, now) for key in keys])
-        revision += 3 * BARE_COMMIT
-    cost = Cost((time.perf_counter() - wall) / JOBS * 1e6, (time.process_time() - cpu) / JOBS * 1e6)
-    connection.close()
-    return cost
+    """The loop that does nothing but write."""
+    spent = bare.cycle(folder / "bare.db", JOBS)
+    return Cost(spent.seconds / JOBS * 1e6, spent.cpu_seconds / JOBS * 1e6)
 
 
 @contextmanager
@@ -149,10 +113,10 @@ def main() -> None:
     for _ in range(ROUNDS):
         with _folder() as folder:
             submit, drain = asyncio.run(store_round(folder))
-            bare = bare_round(folder)
-        for costs, cost in zip(found.values(), (submit, drain, bare), strict=True):
+            loop = bare_round(folder)
+        for costs, cost in zip(found.values(), (submit, drain, loop), strict=True):
             costs.append(cost)
-        ratios.append(bare.wall_us / drain.wall_us)
+        ratios.append(loop.wall_us / drain.wall_us)
     print(
         f"canary {canary():.2f}; medians of {ROUNDS} rounds of {JOBS:,} jobs with 100 bytes of payload, synced commits"
     )

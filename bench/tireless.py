@@ -27,7 +27,7 @@ class Tireless:
         self._window = 0
         self._frames: asyncio.Queue[pb.WorkResponse] = asyncio.Queue()
 
-    async def serve(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+    async def serve(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         """Serve until the worker hangs up."""
         async with asyncio.TaskGroup() as tasks:
             writer = tasks.create_task(self._write(context))
@@ -70,7 +70,7 @@ class Tireless:
                 job.create_time.seconds = 1_800_000_000
             self._frames.put_nowait(frame)
 
-    async def _write(self, context: grpc.aio.ServicerContext) -> None:
+    async def _write(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         while True:
             frame = await self._frames.get()
             await context.write(frame.SerializeToString())
@@ -82,7 +82,7 @@ def _parts(count: int) -> Iterator[int]:
         count -= FRAME_ITEMS
 
 
-async def _work(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+async def _work(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
     await Tireless().serve(requests, context)
 
 

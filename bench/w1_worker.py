@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvloop
 
-from bench.figure import Figure
+from bench.figure import Figure, Trial
 from bench.server import tireless
 from jobwire import App
 from jobwire.settings import Settings
@@ -55,38 +54,42 @@ class Counter:
         return self._app.handlers
 
 
-def measure(folder: Path, canary: float) -> Figure:
+def measure(trial: Trial) -> Figure:
     """CPU time of this process, all its threads, over the jobs that it ran."""
     costs: dict[str, Cost] = {}
-    with tireless(folder) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    seconds = trial.seconds(SECONDS)
+    with tireless(trial.folder) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for name, slots in (("async", SLOTS), ("thread", SLOTS), ("async", 16)):
             counter = Counter()
             handlers = counter.asynchronous() if name == "async" else counter.threaded()
-            costs[f"{name}, {slots} slots"] = runner.run(_cost(server.address, counter, handlers, slots))
+            costs[f"{name}, {slots} slots"] = runner.run(_cost(server.address, counter, handlers, slots, seconds))
     first = costs[f"async, {SLOTS} slots"]
     return Figure(
         value=round(first.cpu_us_per_job, 1),
         unit="us of CPU per job in the worker process",
         reach="at most 20 us of CPU a job (multiplied by the canary), and 40,000 jobs/s (over the canary)",
-        reached=first.cpu_us_per_job * canary <= 20 and first.jobs_per_second / canary >= 40_000,
+        reached=first.cpu_us_per_job * trial.canary <= 20 and first.jobs_per_second / trial.canary >= 40_000,
         method=(
-            f"Work stream on a Unix socket, a scripted server in another process that acks after 3 ms, {SECONDS:g} s "
+            f"Work stream on a Unix socket, a scripted server in another process that acks after 3 ms, {seconds:g} s "
             "each, prefetch by the pace"
         ),
+        durability="none: no store takes part",
         details=[
             f"{name}: {cost.cpu_us_per_job:.1f} us, {cost.jobs_per_second:,.0f} jobs/s" for name, cost in costs.items()
         ],
     )
 
 
-async def _cost(address: str, counter: Counter, handlers: Mapping[str, Handler[..., Any]], slots: int) -> Cost:
+async def _cost(
+    address: str, counter: Counter, handlers: Mapping[str, Handler[..., Any]], slots: int, length: float
+) -> Cost:
     transport = StreamTransport(Settings(address=address))
     runtime = WorkerRuntime(transport=transport, handlers=handlers, slots=slots, worker_id="bench")
     await runtime.start()
     await runtime.resume()
-    await asyncio.sleep(SECONDS / 4)  # until the prefetch has found its size
+    await asyncio.sleep(length / 4)  # until the prefetch has found its size
     calls, cpu, begin = counter.calls, time.process_time(), time.perf_counter()
-    await asyncio.sleep(SECONDS)
+    await asyncio.sleep(length)
     calls, cpu, seconds = counter.calls - calls, time.process_time() - cpu, time.perf_counter() - begin
     await runtime.drain(1)
     await runtime.stop()

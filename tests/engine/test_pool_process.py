@@ -152,19 +152,6 @@ async def test_at_the_end_running_jobs_finish_within_the_grace_and_the_process_i
         assert (await client.job(job.id).status()).attempt == 1
 
 
-async def test_what_does_not_finish_within_the_grace_is_given_back_at_no_cost(tmp_path: Path) -> None:
-    async with serving(tmp_path, grace="100ms") as trial, AsyncClient(trial.ready.address) as client:
-        job = await client.submit("patient", 3600)
-        async for update in job.watch():
-            if update.state == "PROCESSING":
-                break
-        await trial.service.drain()
-    other = "from jobwire import App\napp = App('other')\napp.job('other')(print)"
-    async with serving(tmp_path, other) as trial, AsyncClient(trial.ready.address) as client:
-        status = await client.job(job.id).status()
-        assert (status.state, status.attempt) == ("PENDING", 0)
-
-
 async def test_an_app_without_handlers_is_a_mistake_and_not_a_worker_for_everything(tmp_path: Path) -> None:
     with pytest.raises(StartFailed, match="the app has no handlers"):
         async with serving(tmp_path, "from jobwire import App\napp = App('none')"):

@@ -101,7 +101,7 @@ class RemoteWorker:
         self._process.stdin.write(f"{write}\n".encode())
 
     async def _stands(self) -> None:
-        while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
+        while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110 - the kernel sends no event
             await asyncio.sleep(0.002)
 
     async def _listen(self) -> None:

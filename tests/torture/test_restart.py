@@ -141,6 +141,7 @@ async def test_held_leases_go_on_lost_assignments_return_at_once_and_no_herd_com
                 stop.set()
             crowd.let_go.set_result(None)
             for each in held:
+                assert each.handle is not None
                 await each.handle.wait(timeout=timedelta(seconds=PATIENCE_SECONDS))
         await campaign.finish(server)
     finally:

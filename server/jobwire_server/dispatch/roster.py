@@ -3,7 +3,8 @@
 A connection proves nothing about a worker, and its loss says nothing about its jobs: leases end by time. What the
 roster adds is knowledge of this very process: which assignments it sent and never heard of again. A worker that comes
 back and does not name them has not received them: they go back at no cost. One that does not come back may have begun
-them, and died of it: they go back soon, as lost. All of it is derived and bounded; lost with the process, it costs time.
+them, and died of it: they go back soon, as lost. All of it is derived and bounded; lost with the process, it costs
+time.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from jobwire_server.kernel.telemetry import Log, LogEvent
 from jobwire_server.store.base import LeaseState, Owner, Report, Store, Transport
 
 ABSENT_SECONDS: Final = 10.0
-"""A worker that does not come back for so long (or for the time of its leases, if that is shorter) has lost what it never
-spoke of."""
+"""A worker that does not come back for so long (or for the time of its leases, if that is shorter) has lost what it
+never spoke of."""
 REMEMBERED_SECONDS: Final = 3600.0
 """A worker that is gone is listed for so long."""
 REMEMBERED_WORKERS: Final = 10_000

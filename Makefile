@@ -77,7 +77,7 @@ check-docs: .venv/.stamp
 test: .venv/.stamp  ## all tests but the torture campaigns
 	$(PYTEST) -n 2 --dist loadgroup tests --ignore=tests/torture
 
-torture: .venv/.stamp  ## kills, signals, fuzz, watchers (SCALE=n, KILLS=n for more)
+torture: .venv/.stamp  ## kills, signals, fuzz, watchers, zombies, networks (SCALE=n, KILLS=n for more)
 	$(PYTEST) -n 2 --dist loadgroup tests/torture
 
 bench: .venv/.stamp  ## measure P1 ... P10, I1, W1 and write bench/latest.json (about 10 minutes)

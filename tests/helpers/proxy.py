@@ -43,6 +43,9 @@ class Proxy:
         self._fault = Fault.PASS
         self._connections: set[_Connection] = set()
         self._listener: asyncio.Server | None = None
+        self._came = asyncio.Condition()
+        self.connections = 0
+        """How many clients have connected so far."""
         self.address = ""
 
     @property
@@ -60,9 +63,14 @@ class Proxy:
         """End everything."""
         if self._listener is not None:
             self._listener.close()
-        for connection in list(self._connections):
-            connection.task.cancel()
-        await asyncio.gather(*(connection.task for connection in self._connections), return_exceptions=True)
+        self.set(Fault.RESET)
+        if tasks := [connection.task for connection in self._connections]:
+            await asyncio.wait(tasks)
+
+    async def connected_after(self, count: int) -> None:
+        """Wait for another client than the first `count`."""
+        async with self._came:
+            await self._came.wait_for(lambda: self.connections > count)
 
     def set(self, fault: Fault) -> None:
         """Have this fault from now on, until the next one."""
@@ -80,6 +88,9 @@ class Proxy:
         connection = _Connection(task, writer)
         self._connections.add(connection)
         try:
+            async with self._came:
+                self.connections += 1
+                self._came.notify_all()
             await self._passing.wait()
             upstream = await asyncio.open_connection(*self._target)
             connection.ends.append(upstream[1])

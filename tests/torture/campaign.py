@@ -146,6 +146,7 @@ class Campaign:
         job_types: Sequence[str] = JOB_TYPES,
         longest_ms: int = 400,
         pace_seconds: float = 0.03,
+        failing: float = 0.1,
         meddling: bool = True,
     ) -> AsyncIterator[None]:
         """Clients of all kinds at work (without `meddling`: those that submit and watch).
@@ -157,7 +158,7 @@ class Campaign:
             workers = [
                 Submitter(
                     self.journal(f"submitter-{n}", one), self.known, stop, job_types=job_types, longest_ms=longest_ms,
-                    pace_seconds=pace_seconds,
+                    pace_seconds=pace_seconds, failing=failing,
                 )
                 for n in range(submitters)
             ]  # fmt: skip

@@ -117,6 +117,8 @@ class Submitter:
     pace_seconds: float = 0.03
     job_types: Sequence[str] = JOB_TYPES
     longest_ms: int = 400
+    failing: float = 0.1
+    """Share of jobs whose first attempts fail."""
 
     async def run(self) -> None:
         """Submit until told to stop."""
@@ -153,7 +155,7 @@ class Submitter:
         kind = chance.choice(self.job_types)
         payload: dict[str, Any] = {"n": _number(name)}
         payload["ms"] = int(chance.paretovariate(1.2) * 3) % self.longest_ms
-        if kind != "snoozy" and chance.random() < 0.1:
+        if kind != "snoozy" and chance.random() < self.failing:
             payload["failures"] = chance.randint(1, 2)
         spec = job_pb2.JobSpec(
             type=kind,

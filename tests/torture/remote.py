@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +11,13 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import grpc
 import psutil
 
+from jobwire.v1 import job_pb2, job_service_pb2
+from tests.helpers.history import digest
 from tests.helpers.processes import REPOSITORY
 from tests.torture.campaign import Campaign
 from tests.torture.handlers import EFFECTS_VARIABLE
@@ -101,7 +105,7 @@ class RemoteWorker:
         self._process.stdin.write(f"{write}\n".encode())
 
     async def _stands(self) -> None:
-        while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110 - the kernel sends no event
+        while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.002)
 
     async def _listen(self) -> None:
@@ -130,11 +134,11 @@ async def start_worker(
 
 @asynccontextmanager
 async def workers(
-    campaign: Campaign, count: int, *, slots: int = 4, program: Sequence[str] = PROGRAM
+    campaign: Campaign, count: int, *, name: str = "worker", slots: int = 4, program: Sequence[str] = PROGRAM
 ) -> AsyncIterator[list[RemoteWorker]]:
     """So many workers, all at work."""
     starting = [
-        asyncio.ensure_future(start_worker(campaign, f"worker-{number}", slots=slots, program=program))
+        asyncio.ensure_future(start_worker(campaign, f"{name}-{number}", slots=slots, program=program))
         for number in range(count)
     ]
     try:
@@ -143,3 +147,23 @@ async def workers(
         await asyncio.wait(starting)
         started = [each.result() for each in starting if each.exception() is None]
         await asyncio.gather(*(worker.end() for worker in started))
+
+
+async def submit_long_jobs(campaign: Campaign, channel: grpc.aio.Channel, *, count: int, ms: int) -> None:
+    """Submit jobs whose handlers block a thread for so long, and write the calls down."""
+    journal = campaign.journal("submitter", channel)
+    for number in range(count):
+        payload = json.dumps({"n": number, "ms": ms}).encode()
+        spec = job_pb2.JobSpec(type="wire-thread", payload=job_pb2.Payload(data=payload))
+        request = job_service_pb2.SubmitJobRequest(spec=spec, request_id=f"long-{number}")
+        args = {"request_id": request.request_id, "payloads": [digest(payload)], "types": [spec.type]}
+        await journal.call("submit", args, journal.stub.SubmitJob, request, _read)
+
+
+def _read(response: job_service_pb2.SubmitJobResponse) -> dict[str, Any]:
+    job = response.job
+    return {
+        "job_ids": [job.job_id],
+        "created": [response.created],
+        "seen": [[job.job_id, job.status.revision, job.status.state]],
+    }

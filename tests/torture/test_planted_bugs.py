@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import grpc
 import pytest
 
-from jobwire.v1 import job_pb2, job_service_pb2
 from tests.helpers.checker import Violation
-from tests.helpers.history import digest
 from tests.torture.campaign import Campaign, wait_until_all_ended
-from tests.torture.remote import PROGRAM, workers
+from tests.torture.remote import PROGRAM, submit_long_jobs, workers
 from tests.torture.test_kill import ANY_TIME_SERVING, die
 from tests.torture.test_zombies import LAUNCHER, haunt, zombie_campaign
 
@@ -51,7 +47,7 @@ def shown(violations: Sequence[Violation]) -> str:
     ("plant", "window", "promise"),
     [
         ("acknowledge_before_commit", "group.before_commit", "an acknowledged job is there"),
-        ("lease_before_commit", "group.before_commit", "every effect is explained by an attempt"),
+        ("lease_before_commit", "group.before_commit", "a lease is run once"),
         ("recover_after_workers_start", ANY_TIME_SERVING, "recovery ends before the first lease"),
         ("complete_without_a_fence", ANY_TIME_SERVING, "a completion is the work of its own lease"),
     ],
@@ -111,26 +107,6 @@ async def test_a_worker_whose_handlers_silence_it_is_caught_and_no_other(
     expected = {"a worker that lives keeps its leases"} if plant else set()
     assert {violation.promise for violation in violations} & {"a worker that lives keeps its leases"} == expected
     assert plant or violations == []
-
-
-async def submit_long_jobs(campaign: Campaign, channel: grpc.aio.Channel, *, count: int, ms: int) -> None:
-    """Submit jobs whose handlers block a thread for so long."""
-    journal = campaign.journal("submitter", channel)
-    for number in range(count):
-        payload = json.dumps({"n": number, "ms": ms}).encode()
-        spec = job_pb2.JobSpec(type="wire-thread", payload=job_pb2.Payload(data=payload))
-        request = job_service_pb2.SubmitJobRequest(spec=spec, request_id=f"long-{number}")
-        args = {"request_id": request.request_id, "payloads": [digest(payload)], "types": [spec.type]}
-        await journal.call("submit", args, journal.stub.SubmitJob, request, _read)
-
-
-def _read(response: job_service_pb2.SubmitJobResponse) -> dict[str, Any]:
-    job = response.job
-    return {
-        "job_ids": [job.job_id],
-        "created": [response.created],
-        "seen": [[job.job_id, job.status.revision, job.status.state]],
-    }
 
 
 @pytest.mark.slow

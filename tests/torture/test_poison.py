@@ -107,8 +107,10 @@ async def test_a_job_that_ends_its_process_is_poisoned_by_the_third_time_and_all
 async def begun(job: AsyncJobHandle[Any], attempt: int) -> None:
     """Wait until this attempt runs."""
     async with asyncio.timeout(60):
-        while (status := (await job.get()).status).attempt < attempt or status.state is not JobState.PROCESSING:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        async for update in job.watch():
+            status = update.status
+            if status.attempt >= attempt and status.state is JobState.PROCESSING:
+                return
 
 
 @pytest.mark.slow

@@ -30,7 +30,9 @@ async def haunt(campaign: Campaign, pauses: int, program: Sequence[str] = PROGRA
     try:
         async with (
             workers(campaign, WORKERS, program=program) as all_workers,
-            campaign.clients(submitters=4, job_types=WIRE_TYPES, longest_ms=1200, pace_seconds=0.15, meddling=False),
+            campaign.clients(
+                submitters=4, job_types=WIRE_TYPES, longest_ms=1200, pace_seconds=0.15, failing=0.4, meddling=False
+            ),
         ):
             await Torment(campaign, pauses).run(all_workers)
         await campaign.finish(server)

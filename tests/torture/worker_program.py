@@ -31,7 +31,7 @@ async def main(address: str, worker_id: str, answers: str, slots: int) -> None:
     connection = Settings(address=address, origin="argument")
     async with open_aio_channel(connection) as channel:
         twin = worker_service_pb2_grpc.WorkerServiceStub(channel)
-        witness = Witness(StreamTransport(connection), twin, answers, worker_id)  # type: ignore[arg-type]
+        witness = Witness(StreamTransport(connection), twin, answers, worker_id)
         witness.say = say
         loop = asyncio.get_running_loop()
 

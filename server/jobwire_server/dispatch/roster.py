@@ -3,7 +3,8 @@
 A connection proves nothing about a worker, and its loss says nothing about its jobs: leases end by time. What the
 roster adds is knowledge of this very process: which assignments it sent and never heard of again. A worker that comes
 back and does not name them has not received them: they go back at no cost. One that does not come back may have begun
-them, and died of it: they go back soon, as lost. All of it is derived and bounded; if it is lost, it costs time.
+them, and died of it: they go back soon, as lost. All of it is derived and bounded; lost with the process, it costs
+time.
 """
 
 from __future__ import annotations

@@ -420,7 +420,8 @@ class Store(Protocol):
     async def reattach(self, owner: Owner, held: Sequence[tuple[int, int]]) -> Reattached:
         """A worker process has come back, and names the leases (key, fence) that it holds. Those that stand are the
         owner's from now on (whatever they were before; their time is not changed). Every other lease of
-        `owner.instance_id` was never received and is released. One transaction; twice in a row changes nothing."""
+        `owner.instance_id` was never received and is released, unless its time is over: its holder may have given it
+        up, and the sweep ends it as lost. One transaction; twice in a row changes nothing."""
 
     async def held_by(self, instance_id: str, *, limit: int) -> list[Lease]:
         """Read the unexpired leases of one instance, payload and checkpoint included, oldest first; served by an

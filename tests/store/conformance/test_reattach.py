@@ -55,6 +55,16 @@ async def test_leases_that_are_not_named_were_never_received_and_cost_no_attempt
     assert await rig.state(kept.job_id) is State.PROCESSING
 
 
+async def test_a_lease_that_ran_out_is_lost_and_not_taken_for_one_that_was_never_received(rig: StoreRig) -> None:
+    [lease] = await _leased(rig, 1)
+    rig.clock.advance(31)
+    assert (await _reattach(rig)).returned == 0
+    assert await rig.state(lease.job_id) is State.PROCESSING
+    assert (await rig.store.expire_leases(limit=10)).changed == 1
+    status = (await rig.job(lease.job_id)).status
+    assert (status.state, status.attempt) == (State.RETRYING, 1)
+
+
 async def test_a_worker_that_names_nothing_has_nothing(rig: StoreRig) -> None:
     await _leased(rig, 3)
     assert await _reattach(rig) == Reattached([], [], 3)

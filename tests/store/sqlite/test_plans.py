@@ -161,7 +161,7 @@ async def test_what_one_instance_holds_is_found_without_a_look_at_what_others_ho
         await rig.submit(*(new_job() for _ in range(leased)))
         await rig.lease(leased, owner=REMOTE)
         held = _steps(rig, "held_leases", instance_id=US.instance_id, now=0, limit=100)
-        return held + _steps(rig, "unnamed_leases", instance_id=US.instance_id, held="[]")
+        return held + _steps(rig, "unnamed_leases", instance_id=US.instance_id, held="[]", now=0)
 
     few = await steps(6)
     assert await steps(600) == few

@@ -49,7 +49,7 @@ def hand_on(plant: str) -> None:
         words = [LAUNCHER, plant, POOL] if POOL in command else []
         return await spawn(*(each for word in command for each in (words if word == POOL else [word])), **options)
 
-    asyncio.create_subprocess_exec = spawn_planted
+    asyncio.create_subprocess_exec = spawn_planted  # type: ignore[assignment]
 
 
 def launch() -> int:

@@ -106,7 +106,9 @@ def _name(transaction: Transaction, updates: Sequence[LeaseUpdate], states: list
 def reattach(transaction: Transaction, wish: Reattach) -> Reattached:
     """See `Store.reattach`."""
     owner, held = wish.owner, json.dumps(wish.held)
-    unnamed = json.loads(transaction.one("unnamed_leases", instance_id=owner.instance_id, held=held))
+    unnamed = json.loads(
+        transaction.one("unnamed_leases", instance_id=owner.instance_id, held=held, now=transaction.now_us)
+    )
     moves = [
         Move(facts, decide(facts.of_attempt(), Released(), jitter=transaction.chance()))
         for facts in read_facts(transaction, unnamed)

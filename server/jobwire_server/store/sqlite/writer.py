@@ -22,7 +22,10 @@ from jobwire_server.store.sqlite.settings import SqliteSettings
 from jobwire_server.store.sqlite.transaction import Transaction, WriterState
 
 _STOP: Final = None
-_ROWS_WORTH_A_GROUP: Final = 1_000
+_ROWS_WORTH_A_GROUP: Final = 4_000
+_ROWS_WORTH_NO_WAIT: Final = 128
+"""So many rows cost more than the commit that they would share with others: the thread gets them at the end of the
+turn, also while it is busy, so that it never waits for the loop."""
 _MOST_QUIET_TURNS: Final = 32
 _GROUPS_PER_WAL_LOOK: Final = 256
 _WAL_WAIT_MS: Final = 100
@@ -108,12 +111,15 @@ class Writer:
         if self._queued_bytes + intent.bytes > self._settings.max_queued_bytes:
             raise TooManyRequests("Too much is queued in front of the store: slow down.", retry_after_us=200_000)
         self._queued_bytes += intent.bytes
+        was_small = self._outbox_rows < _ROWS_WORTH_NO_WAIT
         self._outbox_rows += intent.rows
         self._outbox.append(intent)
-        if len(self._outbox) == 1 and self._in_flight == 0:
-            self._loop.call_soon(self._hand_over_when_quiet, 0, 0)
-        elif self._outbox_rows >= _ROWS_WORTH_A_GROUP:
+        if self._outbox_rows >= _ROWS_WORTH_A_GROUP:
             self._hand_over()
+        elif was_small and self._outbox_rows >= _ROWS_WORTH_NO_WAIT:
+            self._loop.call_soon(self._hand_over)
+        elif len(self._outbox) == 1 and self._in_flight == 0:
+            self._loop.call_soon(self._hand_over_when_quiet, 0, 0)
 
     def _hand_over_when_quiet(self, seen: int, quiet_turns: int) -> None:
         """Hand over when some turns of the loop in a row brought nothing new: no timer, and no wait when idle.
@@ -136,7 +142,7 @@ class Writer:
 
         It happens at the end of a turn of the loop, and again when the last group has been answered, not intent by
         intent: so what arrives while a commit is syncing shares the next one, and the two threads hand the GIL to
-        each other once a group (docs/adr/0003).
+        each other once a group (docs/adr/0003). Only what is large by itself does not wait for that answer.
         """
         if self._outbox:
             self._in_flight += len(self._outbox)

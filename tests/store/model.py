@@ -23,6 +23,9 @@ from jobwire_server.domain.lifecycle import AttemptFacts, Event, decide, step
 from jobwire_server.domain.outcome import LeaseLost, Outcome, Released, Stopped, Succeeded
 from jobwire_server.store.base import Lane, Owner, QueueShare, ReportCode, Transport
 
+CANCEL_GRACE_US = 10_000_000
+"""What a heartbeat leaves of a lease whose job shall be cancelled."""
+
 Name = tuple[str, str]
 """(tenant, job id)."""
 
@@ -63,6 +66,8 @@ class ModelJob:
     losses: int = 0
     sequence: int = 1
     cancel: bool = False
+    cancel_us: int = 0
+    """When that was asked for."""
     owner: Owner | None = None
     lease_end_us: int | None = None
     finish_us: int | None = None
@@ -168,13 +173,15 @@ class Model:
         job = self._held(key, fence)
         if job is not None:
             job.lease_end_us = self.now_us + lease_us
+            if job.cancel:
+                job.lease_end_us = min(job.lease_end_us, job.cancel_us + CANCEL_GRACE_US)
             job.checkpoint = checkpoint or job.checkpoint
         return job
 
     def reattach(self, owner: Owner, held: Iterable[tuple[int, int]]) -> tuple[list[ModelJob | None], int]:
         """The jobs of the leases that stand, and how many were given back."""
         named = [self._held(key, fence) for key, fence in held]
-        lost = [job for job in self.held_by(owner.instance_id, over=True) if job not in named]
+        lost = [job for job in self.held_by(owner.instance_id) if job not in named]
         for job in lost:
             self._end(job, Released())
         for job in named:
@@ -186,12 +193,12 @@ class Model:
         """Whether a lease is its job's current one."""
         return self._held(key, fence) is not None
 
-    def held_by(self, instance_id: str, *, over: bool = False) -> list[ModelJob]:
+    def held_by(self, instance_id: str) -> list[ModelJob]:
         """What an instance holds, oldest lease first."""
         held = [
             job
             for job in self._processing()
-            if job.owner and job.owner.instance_id == instance_id and (over or not self._over(job))
+            if job.owner and job.owner.instance_id == instance_id and not self._over(job)
         ]
         return sorted(held, key=lambda job: (job.lease_us, job.key))
 
@@ -200,6 +207,7 @@ class Model:
         if job.state is State.CANCELLED or (job.state is State.PROCESSING and job.cancel and not force):
             return
         first, job.cancel = not job.cancel, True
+        job.cancel_us = self.now_us if first else job.cancel_us
         if job.state is State.PROCESSING and not force:
             assert first
             job.sequence += 1

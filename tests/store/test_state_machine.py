@@ -488,7 +488,8 @@ class StoreMachine(RuleBasedStateMachine):
         job = self.model.extend(lease.key, lease.fence, lease_s * SECOND_US, checkpoint)
         assert state.valid is (job is not None)
         if job is not None:
-            assert (state.cancel_requested, state.remaining_us) == (job.cancel, lease_s * SECOND_US)
+            assert job.lease_end_us is not None
+            assert (state.cancel_requested, state.remaining_us) == (job.cancel, job.lease_end_us - self.model.now_us)
 
     # --- clients --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from tests.torture.test_zombies import LAUNCHER, haunt, zombie_campaign
 
 ROUNDS: Final = 6
 PAUSES_WITH_A_BUG: Final = 60
+NIGHTS: Final = 6
 
 
 async def verdict_with(plant: str, window: str, campaign: Campaign) -> list[Violation]:
@@ -76,11 +77,19 @@ async def test_a_planted_bug_is_caught(
 async def test_a_bug_that_lets_zombies_in_is_caught(
     tmp_path: Path, seed: int, tell: Callable[[str], None], plant: str, promise: str
 ) -> None:
-    campaign = zombie_campaign(tmp_path, seed, plant=plant)
-    violations = await haunt(campaign, PAUSES_WITH_A_BUG)
-    tell(campaign.report())
-    tell(shown(violations))
-    assert promise in {violation.promise for violation in violations}
+    """Whether a zombie meets its successor is chance: it gets some nights for that."""
+    broken: set[str] = set()
+    for night in range(NIGHTS):
+        folder = tmp_path / str(night)
+        folder.mkdir()
+        campaign = zombie_campaign(folder, seed + night, plant=plant)
+        violations = await haunt(campaign, PAUSES_WITH_A_BUG)
+        tell(campaign.report())
+        tell(shown(violations))
+        broken |= {violation.promise for violation in violations}
+        if promise in broken:
+            break
+    assert promise in broken
 
 
 @pytest.mark.slow

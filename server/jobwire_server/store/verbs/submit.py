@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 from jobwire_server.domain.errors import JobIdTaken, JobNotFound, JobwireError, QueueFull, RequestIdReused
 from jobwire_server.domain.job import DEFAULT_RETRY_POLICY, Content, NewJob, State
 from jobwire_server.store.base import Lane, Submission, SubmitReceipt, Submitted
-from jobwire_server.store.sqlite.contents import Contents
-from jobwire_server.store.sqlite.rows import encode_retry, state_of
-from jobwire_server.store.sqlite.transaction import Transaction
-from jobwire_server.store.sqlite.writer import Intent, store_full
+from jobwire_server.store.rows import encode_retry, state_of
+from jobwire_server.store.verbs.contents import Contents
+from jobwire_server.store.verbs.intent import Intent, store_full
+from jobwire_server.store.verbs.transaction import Transaction
 
 _DEFAULT_ATTEMPTS: Final = DEFAULT_RETRY_POLICY.max_attempts
 _NO_TIMES: Final = (None, None, None, None)
@@ -136,7 +136,7 @@ class Group:
         self.contents.insert_apart()
         if self.keys:
             transaction.run("insert_request_keys", rows=json.dumps(self.keys), now=transaction.now_us)
-        transaction.depth += len(self.rows)
+        transaction.depth_change += len(self.rows)
         self._note()
 
     def _note(self) -> None:
@@ -251,7 +251,7 @@ def _refusal(group: Group, tenant: str, job: NewJob) -> JobwireError | None:
 def queue_full(transaction: Transaction, ahead: int = 0) -> QueueFull | None:
     """The refusal of one more unfinished job, with `ahead` others about to be added, or None when it fits."""
     bound = transaction.settings.max_depth
-    if not bound or transaction.depth + ahead < bound:
+    if not bound or transaction.unfinished() + ahead < bound:
         return None
     return QueueFull(
         f"The service holds {bound} unfinished jobs, as many as it may: try again when some have finished.",

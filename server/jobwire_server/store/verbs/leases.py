@@ -9,10 +9,10 @@ from typing import NamedTuple
 from jobwire_server.domain.lifecycle import decide
 from jobwire_server.domain.outcome import Released
 from jobwire_server.store.base import LeaseState, LeaseUpdate, Owner, Reattached, RunName
-from jobwire_server.store.sqlite.claims import read_leases
-from jobwire_server.store.sqlite.moves import Move, apply_moves, read_facts
-from jobwire_server.store.sqlite.transaction import Transaction
-from jobwire_server.store.sqlite.writer import Intent
+from jobwire_server.store.verbs.claims import read_leases
+from jobwire_server.store.verbs.intent import Intent
+from jobwire_server.store.verbs.moves import Move, apply_moves, read_facts
+from jobwire_server.store.verbs.transaction import Transaction
 
 _LOST = LeaseState(False, False, 0)
 

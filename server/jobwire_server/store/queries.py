@@ -1,15 +1,14 @@
-"""The driver's statements: one `.sql` file each, named as its verb."""
+"""The statements of a driver: one `.sql` file each, named as the verbs call it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
+from importlib.resources.abc import Traversable
 from types import MappingProxyType
 
 
-def load() -> Mapping[str, str]:
+def load(folder: Traversable) -> Mapping[str, str]:
     """Read all statements; the key is the file's name without its ending."""
-    folder = files(__package__) / "queries"
     return MappingProxyType(
         {
             entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8")

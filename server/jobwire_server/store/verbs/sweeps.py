@@ -6,17 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import apsw
-
 from jobwire_server.domain.job import JobError, State
 from jobwire_server.domain.lifecycle import Decision, Event, decide, step
 from jobwire_server.domain.outcome import LeaseLost
 from jobwire_server.kernel.failpoint import Failpoint
 from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import RecoveryBatch, Sweep
-from jobwire_server.store.sqlite.control import remove
-from jobwire_server.store.sqlite.moves import Move, apply_moves, read_facts, waiting_move
-from jobwire_server.store.sqlite.transaction import Transaction
+from jobwire_server.store.verbs.control import remove
+from jobwire_server.store.verbs.moves import Move, apply_moves, read_facts, waiting_move
+from jobwire_server.store.verbs.transaction import Transaction
 
 
 class Recover(NamedTuple):
@@ -39,7 +37,13 @@ def recover(transaction: Transaction, wish: Recover) -> RecoveryBatch:
     """See `Store.recover`."""
     skipped = json.dumps(sorted(wish.skipped))
     keys: list[int] = json.loads(
-        transaction.one("orphaned_leases", instance_id=wish.instance_id, skipped=skipped, limit=wish.limit)
+        transaction.one(
+            "orphaned_leases",
+            instance_id=wish.instance_id,
+            skipped=skipped,
+            now=transaction.now_us,
+            limit=wish.limit,
+        )
     )
     if len(keys) < wish.limit:
         expired = json.loads(transaction.one("expired_leases", now=transaction.now_us, limit=wish.limit - len(keys)))
@@ -105,7 +109,7 @@ def _compact(transaction: Transaction, limit: int) -> int:
     )
     if revision is None:
         return 0
-    transaction.sql("UPDATE meta SET value = ? WHERE name = 'compacted'", (revision,))
+    transaction.run("set_compacted", revision=revision)
     transaction.compacted = revision
     return transaction.run("delete_events", revision=revision)
 
@@ -144,16 +148,10 @@ def _apply_or_skip(transaction: Transaction, moves: Sequence[Move]) -> int:
 
 
 def _applied(transaction: Transaction, moves: Sequence[Move]) -> bool:
-    transaction.sql("SAVEPOINT moves")
-    try:
-        apply_moves(transaction, moves)
-    except (apsw.ConstraintError, AssertionError) as error:
-        transaction.sql("ROLLBACK TO moves")
-        transaction.sql("RELEASE moves")
+    error = transaction.tried(lambda: apply_moves(transaction, moves))
+    if error is not None:
         transaction.log.warning(LogEvent.MOVE_REFUSED, jobs=len(moves), error=str(error))
-        return False
-    transaction.sql("RELEASE moves")
-    return True
+    return error is None
 
 
 def _failing(move: Move) -> Move:

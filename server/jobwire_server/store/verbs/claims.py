@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobwire_server.domain.fairness import Share, order_of_service
 from jobwire_server.domain.job import Content, State
 from jobwire_server.domain.lifecycle import Event, step
 from jobwire_server.store.base import Lease, LeaseRequest
-from jobwire_server.store.sqlite.rows import content_of
-from jobwire_server.store.sqlite.transaction import Transaction
-from jobwire_server.store.sqlite.writer import Intent
-
-FirstRow = Callable[..., tuple[Any, ...] | None]
-"""Runs a statement by name and returns its first row: `Transaction.row`, `Reader.row`."""
-
+from jobwire_server.store.listing import FirstRow
+from jobwire_server.store.rows import content_of
+from jobwire_server.store.verbs.intent import Intent
+from jobwire_server.store.verbs.transaction import Transaction
 
 _Candidate = list[int]
 """A job that may be leased: priority (negated), due time, key, bytes of payload. They sort in the order of service."""
@@ -33,10 +30,11 @@ def _lease(transaction: Transaction, request: LeaseRequest) -> list[Lease]:
     if not keys:
         return []
     leasing = step(State.PENDING, Event.LEASE)
+    listed, base = json.dumps(keys), transaction.take_revisions(len(keys))
     changed = transaction.run(
         "lease_jobs",
-        keys=json.dumps(keys),
-        base=transaction.take_revisions(len(keys)),
+        keys=listed,
+        base=base,
         now=transaction.now_us,
         state=leasing.to,
         attempt_step=leasing.attempt,
@@ -47,8 +45,10 @@ def _lease(transaction: Transaction, request: LeaseRequest) -> list[Lease]:
         instance_id=request.owner.instance_id,
         worker_id=request.owner.worker_id,
     )
-    if changed != len(keys):
+    if changed > len(keys):
         raise AssertionError(f"{changed} jobs were leased where {len(keys)} had been chosen")
+    if changed < len(keys):
+        keys = json.loads(transaction.one("leased_now", keys=listed, base=base))
     return read_leases(transaction.row, keys, transaction.now_us)
 
 

@@ -11,12 +11,12 @@ from jobwire_server.domain.job import Content, State
 from jobwire_server.domain.lifecycle import Event, decide, step
 from jobwire_server.domain.outcome import Stopped, Succeeded
 from jobwire_server.store.base import Report, ReportAnswer, ReportCode, Submission
-from jobwire_server.store.sqlite.contents import Contents
-from jobwire_server.store.sqlite.moves import Move, apply_moves, read_facts
-from jobwire_server.store.sqlite.rows import state_of
-from jobwire_server.store.sqlite.submit import Group, submit_all
-from jobwire_server.store.sqlite.transaction import Transaction
-from jobwire_server.store.sqlite.writer import Intent
+from jobwire_server.store.rows import state_of
+from jobwire_server.store.verbs.contents import Contents
+from jobwire_server.store.verbs.intent import Intent
+from jobwire_server.store.verbs.moves import Move, apply_moves, read_facts
+from jobwire_server.store.verbs.submit import Group, submit_all
+from jobwire_server.store.verbs.transaction import Transaction
 
 Answers = dict[int, ReportAnswer]
 """By the report's place in the call."""
@@ -38,7 +38,7 @@ def report(transaction: Transaction, intents: Sequence[Intent]) -> None:
 def _report(transaction: Transaction, reports: Sequence[Report]) -> list[ReportAnswer]:
     if _are_plain_successes(reports):
         recorded = _record_successes(transaction, reports)
-        transaction.depth -= len(recorded)
+        transaction.depth_change -= len(recorded)
         if len(recorded) == len(reports):
             return [_COMPLETED] * len(reports)
         answers = dict.fromkeys(recorded, _COMPLETED)
@@ -75,9 +75,9 @@ def _judge(transaction: Transaction, reports: Sequence[Report]) -> Answers:
 def _record(transaction: Transaction, live: Mapping[int, Report]) -> Answers:
     """Record reports of different leases that all stand."""
     successes = {index: one for index, one in live.items() if isinstance(one.outcome, Succeeded)}
-    transaction.depth -= len(successes)  # first, so that a job makes room for what follows it
+    transaction.depth_change -= len(successes)  # first, so that a job makes room for what follows it
     answers = _create_follow_ups(transaction, successes)
-    transaction.depth += len(answers)
+    transaction.depth_change += len(answers)
     completed = [index for index in successes if index not in answers]
     recorded = _record_successes(transaction, [successes[index] for index in completed])
     if len(recorded) != len(completed):

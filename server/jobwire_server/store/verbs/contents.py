@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 
 from jobwire_server.domain.job import Content
-from jobwire_server.store.sqlite.transaction import Transaction
+from jobwire_server.store.verbs.transaction import Transaction
 
 
 class Contents:

@@ -10,8 +10,8 @@ from jobwire_server.domain.job import DEFAULT_RETRY_POLICY, JobError, RetryPolic
 from jobwire_server.domain.lifecycle import AttemptFacts, Decision, Event, is_terminal, step
 from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import Lane
-from jobwire_server.store.sqlite.rows import encode_error, policy_of, state_of
-from jobwire_server.store.sqlite.transaction import Transaction
+from jobwire_server.store.rows import encode_error, policy_of, state_of
+from jobwire_server.store.verbs.transaction import Transaction
 
 
 class JobFacts(NamedTuple):
@@ -122,6 +122,6 @@ def _note(transaction: Transaction, move: Move) -> None:
     elif to in (State.RETRYING, State.SCHEDULED):
         transaction.due_at(transaction.now_us + decision.delay_us)
     elif is_terminal(to):
-        transaction.depth -= 1
+        transaction.depth_change -= 1
     if facts.state is State.PROCESSING and decision.event in (Event.CANCEL, Event.EXPIRE):
         transaction.cancelled.append((facts.key, facts.fence))

@@ -1,8 +1,9 @@
-"""What clients do to one job: cancel, retry, delete. Each stands alone in its commit group."""
+"""What clients do to one job (cancel, retry, delete), and secrets. Each stands alone in its commit group."""
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -10,11 +11,11 @@ from jobwire_server.domain.errors import JobNotFound, JobNotTerminal, JobSucceed
 from jobwire_server.domain.job import Job, State
 from jobwire_server.domain.lifecycle import Event, is_terminal, step
 from jobwire_server.store.base import Lane
-from jobwire_server.store.sqlite.moves import JobFacts, apply_moves, read_facts, waiting_move
-from jobwire_server.store.sqlite.rows import JOB_COLUMNS, job_of
-from jobwire_server.store.sqlite.submit import queue_full
-from jobwire_server.store.sqlite.transaction import Transaction
-from jobwire_server.store.sqlite.writer import Intent, store_full
+from jobwire_server.store.rows import job_of
+from jobwire_server.store.verbs.intent import Intent, store_full
+from jobwire_server.store.verbs.moves import JobFacts, apply_moves, read_facts, waiting_move
+from jobwire_server.store.verbs.submit import queue_full
+from jobwire_server.store.verbs.transaction import Transaction
 
 
 class Cancel(NamedTuple):
@@ -107,7 +108,7 @@ def retry(transaction: Transaction, wish: Retry) -> Job:
         revision=transaction.take_revisions(1) + 1,
     )
     transaction.run("delete_results", key=facts.key)
-    transaction.depth += 1
+    transaction.depth_change += 1
     if later:
         transaction.due_at(due_us)
     else:
@@ -147,7 +148,7 @@ def remove(transaction: Transaction, keys: Sequence[int]) -> None:
 
 def _job(transaction: Transaction, key: int) -> Job:
     """The job as this very transaction leaves it: a read after the commit would show what came next."""
-    row = transaction.sql(f"SELECT {JOB_COLUMNS} FROM job WHERE key = ?", (key,)).fetchone()  # noqa: S608
+    row = transaction.row("read_job", key=key)
     if row is None:
         raise AssertionError("a job that was changed in this transaction is not there")
     return job_of(row, payload=None, result=None)
@@ -158,3 +159,9 @@ def _facts(transaction: Transaction, tenant: str, job_id: str) -> JobFacts:
     if key is None:
         raise JobNotFound(f"There is no job {job_id!r}.", job_id=job_id)
     return read_facts(transaction, [key])[0]
+
+
+def secret(transaction: Transaction, purpose: str) -> bytes:
+    """See `Store.secret`."""
+    transaction.run("keep_secret", purpose=purpose, value=secrets.token_bytes(32))
+    return bytes(transaction.one("read_secret", purpose=purpose))

@@ -1,22 +1,20 @@
-"""Everything that only reads, on connections that can do nothing else."""
+"""Everything that only reads, written once for all drivers; a driver brings the connection and the statements."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
-
-import apsw
+from typing import Any, ClassVar
 
 from jobwire_server.domain.errors import RevisionCompacted
 from jobwire_server.domain.job import Attempt, Content, Job, State
 from jobwire_server.store.base import JobEvent, JobPage, Lane, Lease, ListQuery, Position, StoreCounts
-from jobwire_server.store.sqlite.claims import read_leases
-from jobwire_server.store.sqlite.listing import create_bounds, list_statement
-from jobwire_server.store.sqlite.rows import (
+from jobwire_server.store.listing import Dialect, create_bounds, list_statement
+from jobwire_server.store.rows import (
     CONTENT_COLUMNS,
     JOB_COLUMNS,
     content_of,
@@ -25,20 +23,33 @@ from jobwire_server.store.sqlite.rows import (
     job_of,
     state_of,
 )
+from jobwire_server.store.verbs.claims import read_leases
 
 
-class Reader:
-    """One reading connection; used by one thread at a time. Every read is short, so that none pins the WAL."""
+class Reader(ABC):
+    """One reading connection; used by one thread at a time. Every read is short: an old snapshot keeps dead rows."""
 
-    def __init__(self, connection: apsw.Connection, queries: Mapping[str, str], now_us: Callable[[], int]) -> None:
-        self._connection = connection
+    dialect: ClassVar[Dialect]
+
+    def __init__(self, queries: Mapping[str, str]) -> None:
         self._queries = queries
-        self._now_us = now_us
         self._columns = f"{JOB_COLUMNS}, {CONTENT_COLUMNS}"
 
+    @abstractmethod
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+
+    @abstractmethod
+    def _snapshot(self) -> AbstractContextManager[None]:
+        """All reads in here see the same."""
+
+    @abstractmethod
+    def _now_us(self) -> int:
+        """The store's time."""
+
+    @abstractmethod
+    def _iterate(self, statement: str, values: Sequence[object] | Mapping[str, object]) -> Iterable[tuple[Any, ...]]:
+        """Run a statement; its rows come as they are asked for."""
 
     def position(self) -> Position:
         """See `Store.position`."""
@@ -49,7 +60,10 @@ class Reader:
         """See `Store.get`."""
         columns = self._columns if full else JOB_COLUMNS
         listed = ", ".join(f"job.{column.strip()}" for column in columns.split(","))
-        statement = f"SELECT {listed} FROM json_each(?) AS r CROSS JOIN job ON job.tenant = ? AND job.id = r.value"  # noqa: S608
+        source = (
+            f"{self.dialect.each_text} {self.dialect.join} job ON job.tenant = {self.dialect.mark} AND job.id = r.value"
+        )
+        statement = f"SELECT {listed} FROM {source}"  # noqa: S608
         found: dict[str, Job] = {}
         with self._snapshot():
             for row in self._rows(statement, (json.dumps(list(job_ids)), tenant)):
@@ -61,12 +75,12 @@ class Reader:
         """See `Store.list_jobs`."""
         with self._snapshot():
             position = self._position()
-            low, high = create_bounds(self._connection, query.filter, query.before_key)
+            low, high = create_bounds(self.row, query.filter, query.before_key)
             columns = self._columns if query.full else JOB_COLUMNS
-            statement, values = list_statement(tenant, query, columns, low=low, high=high)
+            statement, values = list_statement(self.dialect, tenant, query, columns, low=low, high=high)
             jobs: list[Job] = []
             size = 0
-            for row in self._connection.execute(statement, values):
+            for row in self._iterate(statement, values):
                 job = self._job(row, full=query.full)
                 size += _content_size(job)
                 if jobs and (len(jobs) == query.limit or size > query.max_bytes):
@@ -79,13 +93,12 @@ class Reader:
         with self._snapshot():
             if job_ids:
                 return self._events_of(tenant or "", job_ids, after, limit)
-            compacted = self._meta("compacted")
-            if after < compacted:
-                position = self._position()
+            position = self._position()
+            if after < position.compacted:
                 raise RevisionCompacted(
-                    f"Events up to revision {compacted} are gone; the cursor stands at {after}: "
+                    f"Events up to revision {position.compacted} are gone; the cursor stands at {after}: "
                     "open the watch again with send_initial_state and without a cursor.",
-                    compacted_revision=compacted,
+                    compacted_revision=position.compacted,
                     current_revision=position.revision,
                     epoch=position.epoch,
                 )
@@ -97,8 +110,8 @@ class Reader:
 
     def held_by(self, instance_id: str, limit: int) -> list[Lease]:
         """See `Store.held_by`."""
-        now_us = self._now_us()
         with self._snapshot():
+            now_us = self._now_us()
             found = self.row("held_leases", instance_id=instance_id, now=now_us, limit=limit)
             return read_leases(self.row, json.loads(found[0]) if found else (), now_us)
 
@@ -107,8 +120,9 @@ class Reader:
         wanted = None if types is None else sorted(set(types))
         if wanted == []:
             return []
-        found = self._pending_queues() if queues is None else dict.fromkeys(queues)
-        return [Lane(queue, kind) for queue in found for kind in self._pending_types(queue, wanted)]
+        with self._snapshot():
+            found = self._pending_queues() if queues is None else dict.fromkeys(queues)
+            return [Lane(queue, kind) for queue in found for kind in self._pending_types(queue, wanted)]
 
     def _pending_queues(self) -> Iterator[str]:
         found = self.row("next_queue", queue="")
@@ -118,15 +132,12 @@ class Reader:
 
     def _pending_types(self, queue: str, wanted: Sequence[str] | None) -> Iterator[str]:
         """Leap from each type that is there to the next that is wanted (in order), and back."""
-        at = wanted[0] if wanted else ""
-        while True:
-            row = self.row("next_type", queue=queue, type=at)
-            if row is None:
-                return
+        row = self.row("next_type", queue=queue, type=wanted[0] if wanted else "")
+        while row is not None:
             found: str = row[0]
             if wanted is None:
                 yield found
-                at = found + "\0"  # nothing sorts between the two
+                row = self.row("later_type", queue=queue, type=found)
                 continue
             place = bisect_left(wanted, found)
             if place < len(wanted) and wanted[place] == found:
@@ -134,40 +145,27 @@ class Reader:
                 place += 1
             if place == len(wanted):
                 return
-            at = wanted[place]
+            row = self.row("next_type", queue=queue, type=wanted[place])
 
     def counts(self) -> StoreCounts:
         """See `Store.counts`."""
         with self._snapshot():
             by_state: dict[State, int] = {}
-            for number, count in self._rows(self._queries["count_states"], ()):
+            for number, count in self._rows(self._queries["count_states"], {}):
                 state = state_of(number)
                 by_state[state] = by_state.get(state, 0) + count
             leased = self._rows(self._queries["count_leased"], {"now": self._now_us()})[0][0]
             return StoreCounts(by_state, leased)
 
-    @contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        self._connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._connection.execute("COMMIT")
-
     def _rows(self, statement: str, values: Sequence[object] | Mapping[str, object]) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement, values).fetchall()
+        return list(self._iterate(statement, values))
 
     def row(self, name: str, /, **values: object) -> tuple[Any, ...] | None:
         """Run a statement and return its first row, None when there is none."""
-        return self._connection.execute(self._queries[name], values).fetchone()
-
-    def _meta(self, name: str) -> Any:
-        return self._rows("SELECT value FROM meta WHERE name = ?", (name,))[0][0]
+        return next(iter(self._iterate(self._queries[name], values)), None)
 
     def _position(self) -> Position:
-        compacted = self._meta("compacted")
-        newest = self._rows("SELECT max(revision) FROM event", ())[0][0]
-        return Position(self._meta("epoch"), max(newest or 0, compacted), compacted)
+        return Position(*self._rows(self._queries["read_position"], {})[0])
 
     def _job(self, row: tuple[Any, ...], *, full: bool) -> Job:
         if not full:
@@ -187,9 +185,7 @@ class Reader:
 
     def _attempts(self, job: Job) -> tuple[Attempt, ...]:
         """The attempts that ended badly, and the running or successful one, newest last."""
-        rows = self._rows(
-            "SELECT number, worker_id, start_us, finish_us, error FROM attempt WHERE key = ? ORDER BY fence", (job.key,)
-        )
+        rows = self._rows(self._queries["read_attempts"], {"key": job.key})
         attempts = [
             Attempt(
                 number=number, worker_id=worker, start_time_us=start, finish_time_us=finish, error=decode_error(error)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import apsw
 from jobwire_server.domain.job import State
 from jobwire_server.domain.lifecycle import INITIAL_STATES, TRANSITIONS
 from jobwire_server.store.base import EventKind
+
+Read = Callable[[str], list[tuple[Any, ...]]]
+"""Runs a statement on the committed state of a store."""
 
 _NEXT = {state: {step.to for step in row.values()} for state, row in TRANSITIONS.items()}
 
@@ -45,33 +49,34 @@ def check(path: Path) -> None:
     """Raise AssertionError when the log and the rows of a store disagree with each other or with the table."""
     assert read(path, "PRAGMA integrity_check") == [("ok",)]
     compacted = read(path, "SELECT value FROM meta WHERE name = 'compacted'")[0][0]
+    check_rows(partial(read, path), compacted)
+
+
+def check_rows(read: Read, compacted: int) -> None:
+    """The same for what any driver has written; `compacted` is the floor of its log."""
     log: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for event in read(
-        path,
         "SELECT key, revision, sequence, kind, previous_state, state, attempt, fence, previous FROM event "
         "ORDER BY revision",
     ):
         assert event[1] > compacted
         log[event[0]].append(event)
-    jobs = {
-        row[0]: row
-        for row in read(path, "SELECT key, revision, sequence, state, attempt, max_attempts, fence FROM job")
-    }
+    jobs = {row[0]: row for row in read("SELECT key, revision, sequence, state, attempt, max_attempts, fence FROM job")}
     for key, events in log.items():
         _check_life(key, events, whole=key > compacted)
         _check_row(jobs.get(key), events[-1])
     for key, row in jobs.items():
         assert key in log or row[1] <= compacted, f"job {key} has no events"
-    _check_what_belongs_to_jobs(path)
+    _check_what_belongs_to_jobs(read)
 
 
-def _check_what_belongs_to_jobs(path: Path) -> None:
+def _check_what_belongs_to_jobs(read: Read) -> None:
     """Checkpoints, large contents, labels and attempts are there exactly as long as their jobs say so."""
-    flagged = read(path, "SELECT key FROM job WHERE checkpointed = 1 ORDER BY key")
-    assert read(path, "SELECT key FROM checkpoint ORDER BY key") == flagged, "checkpoints and their flags differ"
-    assert not read(path, "SELECT key FROM job WHERE checkpointed = 1 AND state = 5"), "a success kept its checkpoint"
+    flagged = read("SELECT key FROM job WHERE checkpointed = 1 ORDER BY key")
+    assert read("SELECT key FROM checkpoint ORDER BY key") == flagged, "checkpoints and their flags differ"
+    assert not read("SELECT key FROM job WHERE checkpointed = 1 AND state = 5"), "a success kept its checkpoint"
     for table, key in (("content", "id / 2"), ("label", "key"), ("attempt", "key")):
-        lost = read(path, f"SELECT {key} FROM {table} WHERE {key} NOT IN (SELECT key FROM job)")
+        lost = read(f"SELECT {key} FROM {table} WHERE {key} NOT IN (SELECT key FROM job)")
         assert not lost, f"{table} of jobs that are gone: {lost}"
 
 

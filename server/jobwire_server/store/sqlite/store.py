@@ -136,10 +136,10 @@ class SqliteStore(DrivenStore[SqliteReader]):
     def _new_reader(self) -> SqliteReader:
         return SqliteReader(open_reader(self._file, self._settings), self._queries, self._now_us)
 
-    def _reading_failed(self, reader: SqliteReader, error: Exception) -> tuple[StoreUnavailable | None, bool]:
+    def _reading_failed(self, error: Exception) -> StoreUnavailable | None:
         if isinstance(error, apsw.BusyError | apsw.IOError | apsw.CorruptError):
-            return StoreUnavailable(f"The store cannot be read: {error}."), True
-        return None, True
+            return StoreUnavailable(f"The store cannot be read: {error}.")
+        return None
 
     def _now_us(self) -> int:
         if self._state is None:

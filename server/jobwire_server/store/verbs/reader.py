@@ -39,6 +39,11 @@ class Reader(ABC):
     def close(self) -> None:
         """Close the connection."""
 
+    @property
+    def usable(self) -> bool:
+        """False when the connection is lost, and another one is needed."""
+        return True
+
     @abstractmethod
     def _snapshot(self) -> AbstractContextManager[None]:
         """All reads in here see the same."""

@@ -226,16 +226,15 @@ class DrivenStore(ABC, Generic[AReader]):
             reader = self._idle_readers.pop() if self._idle_readers else None
         if reader is None:
             reader = self._new_reader()
-        keep = True
         try:
             return read(reader)
         except Exception as error:
-            lost, keep = self._reading_failed(reader, error)
-            if lost is None:
+            failure = self._reading_failed(error)
+            if failure is None:
                 raise
-            raise lost from error
+            raise failure from error
         finally:
-            if keep:
+            if reader.usable:
                 with self._readers_guard:
                     self._idle_readers.append(reader)
             else:
@@ -246,8 +245,8 @@ class DrivenStore(ABC, Generic[AReader]):
         """Connect for reading. Called in a thread. Raises `StoreUnavailable`."""
 
     @abstractmethod
-    def _reading_failed(self, reader: AReader, error: Exception) -> tuple[StoreUnavailable | None, bool]:
-        """What to tell of an error of the database (None = raise it as it is), and whether the connection is fit for use."""
+    def _reading_failed(self, error: Exception) -> StoreUnavailable | None:
+        """What to tell of an error while reading; None = raise it as it is."""
 
     async def get(self, tenant: str, job_ids: Sequence[str], *, full: bool) -> list[Job | None]:
         """See `Store.get`."""

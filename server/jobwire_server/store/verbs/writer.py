@@ -1,5 +1,5 @@
 """The one thread that writes: takes all intents that queued up while the last commit was syncing, applies them as
-one transaction, and answers each caller after the commit (group commit, design decision 5). How to commit is a driver's."""
+one transaction, and answers each caller after the commit (group commit, design decision 5). A driver commits."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+DELETE FROM server WHERE instance_id = %(instance_id)s::text

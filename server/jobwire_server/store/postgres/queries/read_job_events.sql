@@ -1,0 +1,15 @@
+-- The log of some jobs after a revision, in order, also of jobs that are gone. Indexes: job_id, event_deleted,
+-- event_sequence.
+WITH wanted AS MATERIALIZED (
+  SELECT job.key FROM jsonb_array_elements_text(%(ids)s::jsonb) AS r (value)
+  JOIN job ON job.tenant = %(tenant)s::text AND job.id = r.value
+  UNION
+  SELECT d.key FROM jsonb_array_elements_text(%(ids)s::jsonb) AS r (value)
+  JOIN event AS d ON d.kind = 5 AND d.tenant = %(tenant)s::text AND d.job_id = r.value
+)
+SELECT e.*
+FROM wanted
+JOIN event AS e ON e.key = wanted.key
+WHERE e.revision > %(after)s::bigint
+ORDER BY e.revision
+LIMIT %(limit)s::bigint

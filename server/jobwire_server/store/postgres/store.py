@@ -1,0 +1,81 @@
+"""The PostgreSQL store: how it is opened, and what it knows of other servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib.resources import files
+
+import psycopg
+
+from jobwire_server.domain.errors import StoreUnavailable
+from jobwire_server.kernel.clock import Clock
+from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
+from jobwire_server.kernel.telemetry import Log, SilentLog
+from jobwire_server.store.base import Position, Store
+from jobwire_server.store.postgres.connection import Connection, connect, migrate
+from jobwire_server.store.postgres.reader import PostgresReader
+from jobwire_server.store.postgres.settings import PostgresSettings
+from jobwire_server.store.postgres.transaction import WriterState
+from jobwire_server.store.postgres.writer import Writer
+from jobwire_server.store.queries import load
+from jobwire_server.store.verbs.store import DrivenStore
+
+__all__ = ["PostgresSettings", "PostgresStore"]
+
+
+class PostgresStore(DrivenStore[PostgresReader]):
+    """A store in the schema `jobwire` of one database (`url`), shared with any number of other servers."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        chance: Callable[[], float],
+        settings: PostgresSettings | None = None,
+        failpoint: Failpoint = no_failpoint,
+        log: Log | None = None,
+    ) -> None:
+        self._settings = settings or PostgresSettings()
+        super().__init__(settings=self._settings, failpoint=failpoint, log=log or SilentLog())
+        self._url = url
+        self._clock = clock
+        self._chance = chance
+        self._queries = load(files(__package__) / "queries")
+
+    async def open(self) -> Position:
+        """See `Store.open`."""
+        connection = await asyncio.get_running_loop().run_in_executor(None, self._open_database)
+        state = WriterState(settings=self._settings, chance=self._chance, queries=self._queries, log=self._log)
+        writer = Writer(connection, state, reconnect=self._connect, failpoint=self._failpoint, on_notice=self._notify)
+        self._started(writer)
+        return await self.position()
+
+    def _open_database(self) -> Connection:
+        connection = self._connect()
+        try:
+            migrate(connection, self._clock, self._failpoint)
+        except psycopg.Error as error:
+            connection.close()
+            said = " ".join(str(error).split()).rstrip(".")
+            raise StoreUnavailable(f"The schema jobwire cannot be brought up to date: {said}.") from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect(self) -> Connection:
+        return connect(self._url, self._settings)
+
+    def _new_reader(self) -> PostgresReader:
+        return PostgresReader(self._connect(), self._queries, self._settings)
+
+    def _reading_failed(self, error: Exception) -> StoreUnavailable | None:
+        if not isinstance(error, psycopg.Error):
+            return None
+        said = " ".join(str(error).split()).rstrip(".")
+        return StoreUnavailable(f"PostgreSQL cannot be read: {said}.", retry_after_us=500_000)
+
+
+_: type[Store] = PostgresStore

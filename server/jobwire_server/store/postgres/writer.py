@@ -1,0 +1,153 @@
+"""The writing thread of PostgreSQL: one transaction for each group, and what becomes of it when the database fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import psycopg
+
+from jobwire_server.domain.errors import StoreUnavailable
+from jobwire_server.kernel.failpoint import Failpoint
+from jobwire_server.store.base import CommitNotice
+from jobwire_server.store.postgres.connection import Connection
+from jobwire_server.store.postgres.transaction import PostgresTransaction, WriterState
+from jobwire_server.store.verbs.intent import Intent, Rank, by_verb, store_full
+from jobwire_server.store.verbs.writer import GroupWriter
+
+_RETRY_US: Final = 500_000
+
+_WAITED_TOO_LONG: Final = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.SerializationFailure,
+)
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The COMMIT was sent and never answered: it may have happened, or not."""
+
+
+class Writer(GroupWriter):
+    """Owns the writing connection; makes a new one when it is lost."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        state: WriterState,
+        *,
+        reconnect: Callable[[], Connection],
+        failpoint: Failpoint,
+        on_notice: Callable[[CommitNotice], None],
+    ) -> None:
+        super().__init__(settings=state.settings, on_notice=on_notice)
+        self._connection = connection
+        self._state = state
+        self._reconnect = reconnect
+        self._failpoint = failpoint
+        self.start()
+
+    def _close(self) -> None:
+        self._connection.close()
+
+    def _write(self, group: list[Intent]) -> None:
+        try:
+            notice = self._commit_once_more(group)
+        except Exception as error:  # noqa: BLE001 - nothing is lost: each kind has its answer
+            self._take_failure(group, error)
+            return
+        self._answer(group, notice)
+
+    def _commit_once_more(self, group: Sequence[Intent]) -> CommitNotice | None:
+        """Commit, and do it over when the connection was lost before the COMMIT: then nothing has happened."""
+        try:
+            return self._commit(group)
+        except psycopg.Error as error:
+            if not (self._connection.closed or isinstance(error, _WAITED_TOO_LONG[:1])):
+                raise
+        for intent in group:
+            intent.answer = None
+        return self._commit(group)
+
+    def _commit(self, group: Sequence[Intent]) -> CommitNotice | None:
+        """One transaction for the group; nothing is answered before it is durable."""
+        if self._connection.closed:
+            self._connection = self._reconnect()
+        transaction = self._state.begin(self._connection)
+        try:
+            self._failpoint("group.after_begin")
+            for apply, intents in by_verb(group):
+                apply(transaction, intents)
+            self._failpoint("group.before_commit")
+        except BaseException:
+            self._roll_back()
+            raise
+        self._send_commit()
+        notice = self._state.committed(transaction)
+        try:
+            self._failpoint("group.after_commit")
+            self._failpoint("submit.before_reply")
+        except Exception as error:
+            raise OutcomeUnknown(f"The answer was lost after the commit: {error}.") from error
+        return notice
+
+    def _send_commit(self) -> None:
+        try:
+            status = self._connection.execute("COMMIT").statusmessage
+        except psycopg.Error as error:
+            if not self._connection.closed:
+                self._roll_back()
+                raise
+            raise OutcomeUnknown(
+                "The connection to PostgreSQL broke during the COMMIT, so that nobody can tell whether it happened: "
+                "ask again with the same request_id.",
+                retry_after_us=_RETRY_US,
+            ) from error
+        if status != "COMMIT":
+            raise AssertionError(f"PostgreSQL answered a COMMIT with {status}")
+
+    def _roll_back(self) -> None:
+        """End the transaction; where that cannot be said, end the connection, and the database does it."""
+        try:
+            self._connection.execute("ROLLBACK")
+        except psycopg.Error:
+            self._connection.close()
+
+    def _take_failure(self, group: list[Intent], error: Exception) -> None:
+        """Answer a group that cannot be answered with success."""
+        match error:
+            case StoreUnavailable():
+                self._refuse(group, error)
+            case psycopg.errors.DiskFull():
+                self._refuse_on_full_disk(group)
+            case psycopg.Error() if self._connection.closed:
+                self._refuse(group, _lost(error))
+            case psycopg.errors.ReadOnlySqlTransaction() | psycopg.errors.CannotConnectNow():
+                self._connection.close()  # it is a standby now: the next connection finds the primary, or says so
+                self._refuse(group, _lost(error))
+            case _ if isinstance(error, _WAITED_TOO_LONG):
+                busy = "The store is busy: other servers, or a session that holds a lock, kept it waiting too long."
+                self._refuse(group, StoreUnavailable(busy, retry_after_us=_RETRY_US))
+            case _ if len(group) > 1:
+                self._write_one_by_one(group)  # it belongs to one intent: the others shall not suffer
+            case _:
+                self._refuse(group, error)
+
+    def _refuse_on_full_disk(self, group: list[Intent]) -> None:
+        """New work is refused; what lets running jobs finish may need less room."""
+        entering = [intent for intent in group if intent.rank == Rank.SUBMIT]
+        others = [intent for intent in group if intent.rank != Rank.SUBMIT]
+        self._refuse(entering, store_full())
+        if others and (entering or len(others) > 1):
+            self._write_one_by_one(others)
+        else:
+            self._refuse(others, StoreUnavailable("The disk is full: free space.", retry_after_us=2 * _RETRY_US))
+
+
+def _lost(error: Exception) -> StoreUnavailable:
+    said = " ".join(str(error).split()).rstrip(".")
+    return StoreUnavailable(f"The connection to PostgreSQL is lost: {said}.", retry_after_us=_RETRY_US)
+
+
+__all__ = ["OutcomeUnknown", "PostgresTransaction", "Writer"]

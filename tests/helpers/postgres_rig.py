@@ -31,9 +31,13 @@ class DatabaseClock(ManualClock):
         super().advance(seconds)
         self._tell()
 
+    @property
+    def time_us(self) -> int:
+        """The time of the database: without the jumps of `jump_wall`, which are those of the server's own clock."""
+        return START_US + self._elapsed_us
+
     def _tell(self) -> None:
-        # Without the jumps of `jump_wall`, which are those of the server's own clock.
-        self._connection.execute("UPDATE public.test_clock SET now_us = %s", (START_US + self._elapsed_us,))
+        self._connection.execute("UPDATE public.test_clock SET now_us = %s", (self.time_us,))
 
 
 class PostgresRig(StoreRig):
@@ -49,7 +53,7 @@ class PostgresRig(StoreRig):
         self.connection: psycopg.Connection[Any] = psycopg.connect(
             self.url, autocommit=True, options="-c search_path=jobwire"
         )
-        self.clock = DatabaseClock(self.connection)
+        self.clock: DatabaseClock = DatabaseClock(self.connection)
 
     def _made_settings(self, settings: dict[str, Any]) -> StoreSettings:
         return PostgresSettings(**settings)
@@ -73,6 +77,10 @@ class PostgresRig(StoreRig):
         self.cut()
         await self.open()
         await abandoned.close()
+
+    def time_after_restart(self, newest_us: int) -> int:
+        """See `StoreRig.time_after_restart`."""
+        return max(self.clock.time_us, newest_us)
 
     def cut(self) -> None:
         """End all sessions of the database but our own, on the spot."""

@@ -123,6 +123,10 @@ class StoreRig:
         """Fold the log and hold it to the rows."""
         fsck.check(self.file)
 
+    def time_after_restart(self, newest_us: int) -> int:
+        """What the store's time is right after a restart; `newest_us`: the newest time in it."""
+        return max(self.clock.wall_us(), newest_us)
+
     async def reopen(self) -> None:
         """Stop in order and start again (not a memory store)."""
         await self.close()

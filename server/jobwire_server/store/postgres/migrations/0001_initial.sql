@@ -88,10 +88,10 @@ CREATE TABLE jobwire.job (
 -- The claim: queue and type lead, so that a backlog nobody serves stands in nobody's way. Only what waits is in it, so
 -- that finished jobs cost it nothing.
 CREATE INDEX job_claim ON jobwire.job (queue, type, priority DESC, due_us, key) WHERE state = 2;
-CREATE INDEX job_due ON jobwire.job (due_us) WHERE state IN (1, 4);
-CREATE INDEX job_lease ON jobwire.job (instance_id, transport, lease_expire_us) WHERE state = 3;
-CREATE INDEX job_expire ON jobwire.job (expire_us) WHERE expire_us IS NOT NULL AND state IN (1, 2, 4, 9);
-CREATE INDEX job_purge ON jobwire.job (purge_us) WHERE purge_us IS NOT NULL;
+CREATE INDEX job_due ON jobwire.job (due_us, key) WHERE state IN (1, 4);
+CREATE INDEX job_lease ON jobwire.job (instance_id, transport, lease_expire_us, key) WHERE state = 3;
+CREATE INDEX job_expire ON jobwire.job (expire_us, key) WHERE expire_us IS NOT NULL AND state IN (1, 2, 4, 9);
+CREATE INDEX job_purge ON jobwire.job (purge_us, key) WHERE purge_us IS NOT NULL;
 CREATE INDEX job_state ON jobwire.job (tenant, state, key);
 CREATE INDEX job_queue ON jobwire.job (tenant, queue, key);
 CREATE INDEX job_type ON jobwire.job (tenant, type, key);

@@ -56,7 +56,8 @@ class PostgresRig(StoreRig):
         self.clock: DatabaseClock = DatabaseClock(self.connection)
 
     def _made_settings(self, settings: dict[str, Any]) -> StoreSettings:
-        return PostgresSettings(**settings)
+        # Nobody counts as present, so that a dead incarnation is dead at once, as it is with a file.
+        return PostgresSettings(**{"presence_us": 0, **settings})
 
     def subject(self) -> DrivenStore[Any]:
         """See `StoreRig.subject`."""

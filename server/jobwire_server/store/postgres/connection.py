@@ -45,7 +45,7 @@ def connect(url: str, settings: PostgresSettings) -> Connection:
         )
     except psycopg.Error as error:
         raise StoreUnavailable(
-            f"PostgreSQL cannot be reached: {_sentence(error)}. See that it runs, and that --db names it.",
+            f"PostgreSQL cannot be reached: {sentence(error)}. See that it runs, and that --db names it.",
             retry_after_us=500_000,
         ) from error
     try:
@@ -60,7 +60,7 @@ def _refuse_what_breaks_promises(connection: Connection) -> None:
     try:
         row = connection.execute(_SETTINGS, prepare=False).fetchone()
     except psycopg.Error as error:
-        raise StoreUnavailable(f"PostgreSQL does not answer: {_sentence(error)}.", retry_after_us=500_000) from error
+        raise StoreUnavailable(f"PostgreSQL does not answer: {sentence(error)}.", retry_after_us=500_000) from error
     if row is None:
         raise AssertionError("a SELECT without FROM has one row")
     refusal = refusal_of(*row)
@@ -142,6 +142,6 @@ def _milliseconds(settings: PostgresSettings) -> tuple[int, int, int]:
     return lock, statement, idle
 
 
-def _sentence(error: psycopg.Error) -> str:
+def sentence(error: Exception) -> str:
     """What the database or its client library said, in one line without its full stop."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".?") or type(error).__name__

@@ -12,8 +12,9 @@ from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
 from jobwire_server.kernel.telemetry import Log, SilentLog
-from jobwire_server.store.base import Position, Store
-from jobwire_server.store.postgres.connection import Connection, connect, migrate
+from jobwire_server.store.base import Position, RecoveryBatch, Store
+from jobwire_server.store.postgres.connection import Connection, connect, migrate, sentence
+from jobwire_server.store.postgres.neighbours import Neighbours
 from jobwire_server.store.postgres.reader import PostgresReader
 from jobwire_server.store.postgres.settings import PostgresSettings
 from jobwire_server.store.postgres.transaction import WriterState
@@ -43,14 +44,57 @@ class PostgresStore(DrivenStore[PostgresReader]):
         self._clock = clock
         self._chance = chance
         self._queries = load(files(__package__) / "queries")
+        self._neighbours: Neighbours | None = None
+        self._reach_listeners: list[Callable[[bool], None]] = []
 
     async def open(self) -> Position:
         """See `Store.open`."""
         connection = await asyncio.get_running_loop().run_in_executor(None, self._open_database)
+        neighbours = Neighbours(
+            connect=self._connect,
+            queries=self._queries,
+            settings=self._settings,
+            chance=self._chance,
+            log=self._log,
+            on_notice=self._notify,
+            on_reach=self._tell_of_reach,
+        )
         state = WriterState(settings=self._settings, chance=self._chance, queries=self._queries, log=self._log)
-        writer = Writer(connection, state, reconnect=self._connect, failpoint=self._failpoint, on_notice=self._notify)
+        writer = Writer(
+            connection,
+            state,
+            reconnect=self._connect,
+            failpoint=self._failpoint,
+            on_notice=self._notify,
+            on_commit=neighbours.committed,
+        )
         self._started(writer)
-        return await self.position()
+        self._neighbours = neighbours
+        position = await self.position()
+        neighbours.start(position.revision)
+        return position
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await super().close()
+        neighbours, self._neighbours = self._neighbours, None
+        if neighbours is not None:
+            await neighbours.stop()
+
+    def on_reach(self, listener: Callable[[bool], None]) -> None:
+        """Call `listener` on the event loop when the database cannot be reached any more (False), or again (True)."""
+        self._reach_listeners.append(listener)
+
+    def _tell_of_reach(self, reached: bool) -> None:
+        for listener in self._reach_listeners:
+            listener(reached)
+
+    async def recover(self, *, instance_id: str, limit: int) -> RecoveryBatch:
+        """See `Store.recover`. Other servers that are there are not dead: their in-process leases stay."""
+        if self._neighbours is None:
+            raise StoreUnavailable("The store is not open.")
+        await asyncio.get_running_loop().run_in_executor(None, self._neighbours.appear, instance_id)
+        return await super().recover(instance_id=instance_id, limit=limit)
 
     def _open_database(self) -> Connection:
         connection = self._connect()
@@ -58,8 +102,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
             migrate(connection, self._clock, self._failpoint)
         except psycopg.Error as error:
             connection.close()
-            said = " ".join(str(error).split()).rstrip(".")
-            raise StoreUnavailable(f"The schema jobwire cannot be brought up to date: {said}.") from error
+            raise StoreUnavailable(f"The schema jobwire cannot be brought up to date: {sentence(error)}.") from error
         except BaseException:
             connection.close()
             raise
@@ -74,8 +117,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
     def _reading_failed(self, error: Exception) -> StoreUnavailable | None:
         if not isinstance(error, psycopg.Error):
             return None
-        said = " ".join(str(error).split()).rstrip(".")
-        return StoreUnavailable(f"PostgreSQL cannot be read: {said}.", retry_after_us=500_000)
+        return StoreUnavailable(f"PostgreSQL cannot be read: {sentence(error)}.", retry_after_us=500_000)
 
 
 _: type[Store] = PostgresStore

@@ -10,7 +10,7 @@ import psycopg
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.kernel.failpoint import Failpoint
 from jobwire_server.store.base import CommitNotice
-from jobwire_server.store.postgres.connection import Connection
+from jobwire_server.store.postgres.connection import Connection, sentence
 from jobwire_server.store.postgres.transaction import PostgresTransaction, WriterState
 from jobwire_server.store.verbs.intent import Intent, Rank, by_verb, store_full
 from jobwire_server.store.verbs.writer import GroupWriter
@@ -40,12 +40,15 @@ class Writer(GroupWriter):
         reconnect: Callable[[], Connection],
         failpoint: Failpoint,
         on_notice: Callable[[CommitNotice], None],
+        on_commit: Callable[[int, int], None],
     ) -> None:
+        """`on_commit`: told in this thread which revisions are ours: those after the first, up to the second."""
         super().__init__(settings=state.settings, on_notice=on_notice)
         self._connection = connection
         self._state = state
         self._reconnect = reconnect
         self._failpoint = failpoint
+        self._on_commit = on_commit
         self.start()
 
     def _close(self) -> None:
@@ -85,6 +88,7 @@ class Writer(GroupWriter):
             raise
         self._send_commit()
         notice = self._state.committed(transaction)
+        self._on_commit(transaction.began_at.revision, transaction.revision)
         try:
             self._failpoint("group.after_commit")
             self._failpoint("submit.before_reply")
@@ -146,8 +150,7 @@ class Writer(GroupWriter):
 
 
 def _lost(error: Exception) -> StoreUnavailable:
-    said = " ".join(str(error).split()).rstrip(".")
-    return StoreUnavailable(f"The connection to PostgreSQL is lost: {said}.", retry_after_us=_RETRY_US)
+    return StoreUnavailable(f"The connection to PostgreSQL is lost: {sentence(error)}.", retry_after_us=_RETRY_US)
 
 
 __all__ = ["OutcomeUnknown", "PostgresTransaction", "Writer"]

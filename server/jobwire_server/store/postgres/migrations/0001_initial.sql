@@ -214,7 +214,7 @@ CREATE FUNCTION jobwire.now_us() RETURNS bigint LANGUAGE sql VOLATILE
 RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 
 -- What holds for a transaction, set anew in each, since a pooler may hand the session to somebody else in between: where
--- the names are found, and that a statement is served by its index, whatever the statistics say.
+-- the names are found, and that a statement takes the few rows that it names by their index, whatever the statistics say.
 CREATE FUNCTION jobwire.enter(statement_ms integer, idle_ms integer) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM
@@ -223,6 +223,8 @@ BEGIN
     set_config('idle_in_transaction_session_timeout', idle_ms::text, true),
     set_config('enable_seqscan', 'off', true),
     set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true),
     set_config('jit', 'off', true);
 END $$;
 
@@ -297,7 +299,7 @@ CREATE TRIGGER job_created AFTER INSERT ON jobwire.job REFERENCING NEW TABLE AS 
 FOR EACH STATEMENT EXECUTE FUNCTION jobwire.log_created();
 
 -- The plan is kept from the first call on, whose number of rows says nothing about the next: never row by row.
-CREATE FUNCTION jobwire.log_changed() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
+CREATE FUNCTION jobwire.log_changed() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off SET enable_hashjoin = on AS $$
 BEGIN
   INSERT INTO jobwire.event
   SELECT

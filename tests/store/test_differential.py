@@ -39,6 +39,7 @@ SETTINGS = {
     "event_retention_count": 20,
     "max_depth": 30,
 }
+STANDING = "SELECT key, state, attempt, fence, losses, revision, due_us, lease_expire_us FROM job ORDER BY key"
 TABLES = ("job", "event", "label", "content", "attempt", "checkpoint", "request_key", "tombstone")
 OUTCOMES: tuple[Outcome, ...] = (
     Succeeded(Content(b"done", "a/b")),
@@ -241,6 +242,8 @@ async def _compare(sequence: list[Command], server: PostgresServer, path: Path) 
         for command in sequence:
             job = _job(command)
             in_file, in_database = [await subject.answer(command, job) for subject in subjects]
+            assert in_database == in_file, command
+            in_file, in_database = [subject.rig.sql(STANDING) for subject in subjects]
             assert in_database == in_file, command
         in_file, in_database = [subject.rows() for subject in subjects]
         for table in TABLES:

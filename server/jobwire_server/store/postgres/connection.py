@@ -142,6 +142,11 @@ def _milliseconds(settings: PostgresSettings) -> tuple[int, int, int]:
     return lock, statement, idle
 
 
+def away() -> StoreUnavailable:
+    """What callers are told while the database does not answer: nothing of where it is, or why."""
+    return StoreUnavailable("The database does not answer now: try again.", retry_after_us=500_000)
+
+
 def sentence(error: Exception) -> str:
     """What the database or its client library said, in one line without its full stop."""
     return " ".join(str(error).split()).rstrip(".?") or type(error).__name__

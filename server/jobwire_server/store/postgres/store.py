@@ -11,9 +11,9 @@ import psycopg
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
-from jobwire_server.kernel.telemetry import Log, SilentLog
+from jobwire_server.kernel.telemetry import Log, LogEvent, SilentLog
 from jobwire_server.store.base import Position, RecoveryBatch, Store
-from jobwire_server.store.postgres.connection import Connection, connect, migrate, sentence
+from jobwire_server.store.postgres.connection import Connection, away, connect, migrate, sentence
 from jobwire_server.store.postgres.neighbours import Neighbours
 from jobwire_server.store.postgres.reader import PostgresReader
 from jobwire_server.store.postgres.settings import PostgresSettings
@@ -63,7 +63,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
         writer = Writer(
             connection,
             state,
-            reconnect=self._connect,
+            reconnect=self._reconnect,
             failpoint=self._failpoint,
             on_notice=self._notify,
             on_commit=neighbours.committed,
@@ -111,13 +111,21 @@ class PostgresStore(DrivenStore[PostgresReader]):
     def _connect(self) -> Connection:
         return connect(self._url, self._settings)
 
+    def _reconnect(self) -> Connection:
+        """Connect for a caller, who learns that it failed; why is for the log (`Neighbours` tries the same)."""
+        try:
+            return self._connect()
+        except StoreUnavailable as error:
+            raise away() from error
+
     def _new_reader(self) -> PostgresReader:
-        return PostgresReader(self._connect(), self._queries, self._settings)
+        return PostgresReader(self._reconnect(), self._queries, self._settings)
 
     def _reading_failed(self, error: Exception) -> StoreUnavailable | None:
         if not isinstance(error, psycopg.Error):
             return None
-        return StoreUnavailable(f"PostgreSQL cannot be read: {sentence(error)}.", retry_after_us=500_000)
+        self._log.warning(LogEvent.STORE_LOST, error=sentence(error))
+        return away()
 
 
 _: type[Store] = PostgresStore

@@ -9,9 +9,10 @@ import psycopg
 
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.kernel.failpoint import Failpoint
+from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import CommitNotice
-from jobwire_server.store.postgres.connection import Connection, sentence
-from jobwire_server.store.postgres.transaction import PostgresTransaction, WriterState
+from jobwire_server.store.postgres.connection import Connection, away, sentence
+from jobwire_server.store.postgres.transaction import WriterState
 from jobwire_server.store.verbs.intent import Intent, Rank, by_verb, store_full
 from jobwire_server.store.verbs.writer import GroupWriter
 
@@ -126,10 +127,10 @@ class Writer(GroupWriter):
             case psycopg.errors.DiskFull():
                 self._refuse_on_full_disk(group)
             case psycopg.Error() if self._connection.closed:
-                self._refuse(group, _lost(error))
+                self._refuse_lost(group, error)
             case psycopg.errors.ReadOnlySqlTransaction() | psycopg.errors.CannotConnectNow():
                 self._connection.close()  # it is a standby now: the next connection finds the primary, or says so
-                self._refuse(group, _lost(error))
+                self._refuse_lost(group, error)
             case _ if isinstance(error, _WAITED_TOO_LONG):
                 busy = "The store is busy: other servers, or a session that holds a lock, kept it waiting too long."
                 self._refuse(group, StoreUnavailable(busy, retry_after_us=_RETRY_US))
@@ -137,6 +138,10 @@ class Writer(GroupWriter):
                 self._write_one_by_one(group)  # it belongs to one intent: the others shall not suffer
             case _:
                 self._refuse(group, error)
+
+    def _refuse_lost(self, group: Sequence[Intent], error: Exception) -> None:
+        self._state.log.warning(LogEvent.STORE_LOST, error=sentence(error))
+        self._refuse(group, away())
 
     def _refuse_on_full_disk(self, group: list[Intent]) -> None:
         """New work is refused; what lets running jobs finish may need less room."""
@@ -147,10 +152,3 @@ class Writer(GroupWriter):
             self._write_one_by_one(others)
         else:
             self._refuse(others, StoreUnavailable("The disk is full: free space.", retry_after_us=2 * _RETRY_US))
-
-
-def _lost(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"The connection to PostgreSQL is lost: {sentence(error)}.", retry_after_us=_RETRY_US)
-
-
-__all__ = ["OutcomeUnknown", "PostgresTransaction", "Writer"]

@@ -68,6 +68,7 @@ class Subject:
         self.rig = rig
         self.leases: list[Lease] = []
         self.ids: list[str] = ["nobody"]
+        self.batches = 0
 
     async def answer(self, command: Command, job: NewJob) -> object:
         """What the store answers, refusals included."""
@@ -90,8 +91,10 @@ async def _submit(subject: Subject, command: Command, job: NewJob) -> object:
 
 
 async def _submit_batch(subject: Subject, command: Command, job: NewJob) -> object:
-    jobs = [job._replace(job_id=f"{job.job_id}-{number}", id_chosen=False) for number in range(command.first % 4 + 1)]
-    submission = Submission("default", jobs, atomic=True, request_id=("", "k")[command.second % 2], batch_id=job.job_id)
+    subject.batches += 1
+    name = f"batch-{subject.batches}"
+    jobs = [job._replace(job_id=f"{name}-{number}", id_chosen=False) for number in range(command.first % 4 + 1)]
+    submission = Submission("default", jobs, atomic=True, request_id=("", "k")[command.second % 2], batch_id=name)
     receipt = await subject.rig.store.submit(submission)
     return receipt.answers, receipt.position[1:], receipt.batch_id
 

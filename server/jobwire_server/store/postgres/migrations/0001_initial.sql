@@ -88,6 +88,8 @@ CREATE TABLE jobwire.job (
 -- The claim: queue and type lead, so that a backlog nobody serves stands in nobody's way. Only what waits is in it, so
 -- that finished jobs cost it nothing.
 CREATE INDEX job_claim ON jobwire.job (queue, type, priority DESC, due_us, key) WHERE state = 2;
+-- A statement that takes jobs by their keys asks for `state IS NOT DISTINCT FROM 3`, so that the planner, which may know
+-- nothing of the table yet, cannot mistake an index of all leases for the short way.
 CREATE INDEX job_due ON jobwire.job (due_us, key) WHERE state IN (1, 4);
 CREATE INDEX job_lease ON jobwire.job (instance_id, transport, lease_expire_us, key) WHERE state = 3;
 CREATE INDEX job_expire ON jobwire.job (expire_us, key) WHERE expire_us IS NOT NULL AND state IN (1, 2, 4, 9);

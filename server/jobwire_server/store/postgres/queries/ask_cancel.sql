@@ -6,4 +6,4 @@ SET
   revision = %(revision)s::bigint,
   sequence = sequence + 1,
   change_us = %(now)s::bigint
-WHERE key = %(key)s::bigint AND state = 3 AND cancel_us IS NULL
+WHERE key = %(key)s::bigint AND state IS NOT DISTINCT FROM 3 AND cancel_us IS NULL

@@ -19,4 +19,4 @@ SET
   result_type = r.value ->> 5,
   result_encoding = r.value ->> 6
 FROM jsonb_array_elements(%(rows)s::jsonb) WITH ORDINALITY AS r (value, n)
-WHERE job.key = (r.value ->> 0)::bigint AND job.state = 3 AND job.fence = (r.value ->> 1)::bigint
+WHERE job.key = (r.value ->> 0)::bigint AND job.state IS NOT DISTINCT FROM 3 AND job.fence = (r.value ->> 1)::bigint

@@ -12,4 +12,4 @@ SET
   progress_message = coalesce(r.value ->> 4, progress_message),
   checkpointed = greatest(checkpointed, (r.value ->> 5)::smallint)
 FROM jsonb_array_elements(%(rows)s::jsonb) WITH ORDINALITY AS r (value, n)
-WHERE job.key = (r.value ->> 0)::bigint AND job.state = 3 AND job.fence = (r.value ->> 1)::bigint
+WHERE job.key = (r.value ->> 0)::bigint AND job.state IS NOT DISTINCT FROM 3 AND job.fence = (r.value ->> 1)::bigint

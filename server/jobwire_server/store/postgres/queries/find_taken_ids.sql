@@ -4,5 +4,5 @@ FROM jsonb_array_elements(%(rows)s::jsonb) WITH ORDINALITY AS r (value, n)
 WHERE EXISTS (SELECT 1 FROM job WHERE job.tenant = r.value ->> 0 AND job.id = r.value ->> 1)
    OR EXISTS (
      SELECT 1 FROM tombstone AS t
-     WHERE t.tenant = r.value ->> 0 AND t.id = r.value ->> 1 AND t.until_us > %(now)s::bigint
+     WHERE t.tenant = r.value ->> 0 AND t.id = r.value ->> 1 AND t.until_us - %(now)s::bigint > 0
    )

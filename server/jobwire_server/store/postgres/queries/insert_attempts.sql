@@ -3,4 +3,4 @@ INSERT INTO attempt (key, fence, number, worker_id, start_us, finish_us, error)
 SELECT job.key, fence, attempt, coalesce(worker_id, ''), start_us, %(now)s::bigint, r.value ->> 1
 FROM jsonb_array_elements(%(rows)s::jsonb) WITH ORDINALITY AS r (value, n)
 JOIN job ON job.key = (r.value ->> 0)::bigint
-WHERE job.state = 3
+WHERE job.state IS NOT DISTINCT FROM 3

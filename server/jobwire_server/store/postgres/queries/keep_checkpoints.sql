@@ -6,6 +6,6 @@ SELECT
   substring(%(content)b::bytea FROM (r.value ->> 5)::integer FOR (r.value ->> 6)::integer)
 FROM jsonb_array_elements(%(rows)s::jsonb) WITH ORDINALITY AS r (value, n)
 JOIN job ON job.key = (r.value ->> 0)::bigint
-WHERE job.state = 3 AND job.fence = (r.value ->> 1)::bigint
+WHERE job.state IS NOT DISTINCT FROM 3 AND job.fence = (r.value ->> 1)::bigint
 ON CONFLICT (key) DO UPDATE
 SET form = excluded.form, type = excluded.type, encoding = excluded.encoding, data = excluded.data

@@ -5,7 +5,7 @@ WITH picked AS MATERIALIZED (
   SELECT job.key, r.n
   FROM jsonb_array_elements_text(%(keys)s::jsonb) WITH ORDINALITY AS r (value, n)
   JOIN job ON job.key = r.value::bigint
-  WHERE job.state = 2
+  WHERE job.state IS NOT DISTINCT FROM 2
   FOR UPDATE OF job SKIP LOCKED
 )
 UPDATE job

@@ -2,6 +2,6 @@
 UPDATE job
 SET transport = %(transport)s::smallint, instance_id = %(instance_id)s::text, worker_id = %(worker_id)s::text
 FROM jsonb_array_elements(%(held)s::jsonb) AS r (value)
-WHERE job.key = (r.value ->> 0)::bigint AND job.state = 3 AND job.fence = (r.value ->> 1)::bigint
+WHERE job.key = (r.value ->> 0)::bigint AND job.state IS NOT DISTINCT FROM 3 AND job.fence = (r.value ->> 1)::bigint
   AND (transport, instance_id, worker_id)
     IS DISTINCT FROM (%(transport)s::smallint, %(instance_id)s::text, %(worker_id)s::text)

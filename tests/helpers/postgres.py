@@ -47,9 +47,8 @@ DELETE FROM jobwire.meta;
 class PostgresServer:
     """One cluster in a folder of its own, on a Unix socket there."""
 
-    def __init__(self, **settings: str) -> None:
-        memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(prefix="jobwire-pg-", dir=memory if memory.is_dir() else None))
+    def __init__(self, *, place: Path = Path("/dev/shm"), **settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="jobwire-pg-", dir=place if place.is_dir() else None))
         self._settings = {**_SETTINGS, **settings}
         self._numbers = itertools.count(1)
         self._clean: list[str] = []
@@ -59,9 +58,13 @@ class PostgresServer:
         self._bin = self._binaries()
         self._process: subprocess.Popen[bytes] | None = None
         self._admin: psycopg.Connection[Any] | None = None
-        self._run("initdb", "-D", str(self.data), "-U", "jobwire", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
-        self.start()
-        self._make_template()
+        try:
+            self._run("initdb", "-D", str(self.data), "-U", "jobwire", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+            self.start()
+            self._make_template()
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def data(self) -> Path:

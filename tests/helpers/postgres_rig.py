@@ -23,7 +23,7 @@ class DatabaseClock(ManualClock):
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         super().__init__()
-        self._connection = connection
+        self.connection = connection
         self._tell()
 
     def advance(self, seconds: float) -> None:
@@ -37,7 +37,7 @@ class DatabaseClock(ManualClock):
         return START_US + self._elapsed_us
 
     def _tell(self) -> None:
-        self._connection.execute("UPDATE public.test_clock SET now_us = %s", (self.time_us,))
+        self.connection.execute("UPDATE public.test_clock SET now_us = %s", (self.time_us,))
 
 
 class PostgresRig(StoreRig):
@@ -50,10 +50,16 @@ class PostgresRig(StoreRig):
         """Set where the schema was changed: no other test gets the database."""
         self.database = server.new_database()
         self.url = server.url(self.database)
-        self.connection: psycopg.Connection[Any] = psycopg.connect(
-            self.url, autocommit=True, options="-c search_path=jobwire"
-        )
+        self.connection: psycopg.Connection[Any] = self._connected()
         self.clock: DatabaseClock = DatabaseClock(self.connection)
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url, autocommit=True, options="-c search_path=jobwire")
+
+    def reconnect(self) -> None:
+        """Connect again after the database has died; the clock stands where it stood."""
+        self.connection.close()
+        self.connection = self.clock.connection = self._connected()
 
     def _made_settings(self, settings: dict[str, Any]) -> StoreSettings:
         # Nobody counts as present, so that a dead incarnation is dead at once, as it is with a file.

@@ -218,7 +218,7 @@ commands = st.builds(
 )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120 * int(os.environ.get("SCALE") or 1))
 def test_both_drivers_answer_the_same_to_the_same_commands(postgres: PostgresServer, tmp_path: Path) -> None:
     with asyncio.Runner() as runner:
         files = (tmp_path / f"{number}.db" for number in itertools.count())

@@ -47,12 +47,12 @@ class PostgresReader(Reader):
             yield
         except psycopg.Error:
             if self.usable:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("ROLLBACK", prepare=False)
             raise
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            self._connection.execute("ROLLBACK", prepare=False)
             raise
-        self._connection.execute("COMMIT")
+        self._connection.execute("COMMIT", prepare=False)
 
     def _now_us(self) -> int:
         return int(self._rows("SELECT now_us()", ())[0][0])

@@ -38,14 +38,14 @@ class PostgresTransaction(Transaction):
 
     def tried(self, apply: Callable[[], None]) -> Exception | None:
         """See `Transaction.tried`."""
-        self._connection.execute("SAVEPOINT tried")
+        self._connection.execute("SAVEPOINT tried", prepare=False)
         failure: Exception | None = None
         try:
             apply()
         except (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException, AssertionError) as error:
-            self._connection.execute("ROLLBACK TO tried")
+            self._connection.execute("ROLLBACK TO tried", prepare=False)
             failure = error
-        self._connection.execute("RELEASE tried")
+        self._connection.execute("RELEASE tried", prepare=False)
         return failure
 
     def unfinished(self) -> int:

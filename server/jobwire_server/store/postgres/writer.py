@@ -105,13 +105,13 @@ class Writer(GroupWriter):
         """Plans that were made for few jobs may be the worst for many: have them made again as the store grows."""
         self._plans_hold_until = 4 * max(revision, _FEW)
         try:
-            self._connection.execute("DISCARD PLANS")
+            self._connection.execute("DISCARD PLANS", prepare=False)
         except psycopg.Error as error:
             self._state.log.warning(LogEvent.STORE_LOST, error=sentence(error))  # what was committed is
 
     def _send_commit(self) -> None:
         try:
-            status = self._connection.execute("COMMIT").statusmessage
+            status = self._connection.execute("COMMIT", prepare=False).statusmessage
         except psycopg.errors.IdleInTransactionSessionTimeout:
             raise  # we were too slow, and the database had given up on us before the COMMIT came: nothing has happened
         except psycopg.Error as error:
@@ -129,7 +129,7 @@ class Writer(GroupWriter):
     def _roll_back(self) -> None:
         """End the transaction; where that cannot be said, end the connection, and the database does it."""
         try:
-            self._connection.execute("ROLLBACK")
+            self._connection.execute("ROLLBACK", prepare=False)
         except psycopg.Error:
             self._connection.close()
 

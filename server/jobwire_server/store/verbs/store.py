@@ -225,7 +225,16 @@ class DrivenStore(ABC, Generic[AReader]):
         with self._readers_guard:
             reader = self._idle_readers.pop() if self._idle_readers else None
         if reader is None:
-            reader = self._new_reader()
+            return self._use(self._new_reader(), read)
+        try:
+            return self._use(reader, read)
+        except StoreUnavailable:
+            if reader.usable:
+                raise
+        # The connection had been lost while nobody used it: to read again does no harm.
+        return self._use(self._new_reader(), read)
+
+    def _use(self, reader: AReader, read: Callable[[AReader], Answer]) -> Answer:
         try:
             return read(reader)
         except Exception as error:

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.helpers.postgres import PostgresServer
 
 # A machine that is busy with other things is no reason to fail.
 settings.register_profile("jobwire", deadline=None)
 settings.load_profile("jobwire")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of our own, one for each test process; started when the first test asks for it."""
+    server = PostgresServer()
+    yield server
+    server.stop()

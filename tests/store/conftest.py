@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,14 +28,6 @@ async def _opened(kind: str, request: pytest.FixtureRequest, folder: Path) -> As
     finally:
         if kind == "postgres":
             postgres_rig.dispose()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL of our own; started when the first test asks for it."""
-    server = PostgresServer()
-    yield server
-    server.stop()
 
 
 @pytest_asyncio.fixture(params=["file", "memory", "postgres"])

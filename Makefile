@@ -86,7 +86,7 @@ bench: .venv/.stamp  ## measure P1 ... P10, I1, W1 and write bench/latest.json (
 demo: .venv/.stamp  ## real jobs, a kill -9, nothing lost (DIR=folder)
 	$(BIN)/python examples/demo.py
 
-docs: .venv/.stamp  ## write the generated pages of docs/
+docs: .venv/.stamp  ## write the generated pages, and the figures of the README
 	$(BIN)/python -m tools.docs
 
 interop: .venv/.stamp  ## build the examples of every language and judge them (LANGS=go,node, FAST=1, BUILD=1)

@@ -1,4 +1,4 @@
-"""docs/cli.md: the commands, their flags, the exit codes and the error codes of the command line."""
+"""docs/reference/cli.md: the commands, their flags, the exit codes and the error codes of the command line."""
 
 from __future__ import annotations
 

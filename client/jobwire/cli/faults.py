@@ -13,7 +13,7 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What the process answers. Documented in docs/cli.md."""
+    """What the process answers. Documented in docs/reference/cli.md."""
 
     DONE = 0
     UNEXPECTED = 1

@@ -93,7 +93,7 @@ The code in `error[CODE]` is the `reason` of the server's `ErrorInfo` (see [erro
 which no server sends:"""
 
 _LINES: Final = """\
-### Lines of --from-jsonl
+### Lines of a JSONL file
 
 Each line is a JSON object with some of these fields:
 {fields}.

@@ -284,8 +284,7 @@ class Service:
             served=served,
             facts=rpc_settings.ServerFacts(
                 version=version("jobwire"),
-                # So that whoever submits a type that nobody here serves can be told.
-                capabilities=tuple(f"type:{name}" for name in types),
+                types=tuple(types),
                 start_time_us=self._started_us,
                 recovery=rpc_settings.RecoveryFacts(
                     returned=recovery.returned,

@@ -18,7 +18,7 @@ BUILD ?=
 export SCALE KILLS DIR LANGS FAST BUILD
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen check-docs test torture bench demo docs site pictures interop clean
+.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen check-docs test torture bench demo docs figures site pictures interop clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,10 @@ demo: .venv/.stamp  ## real jobs, a kill -9, nothing lost (DIR=folder)
 	$(BIN)/python examples/demo.py
 
 docs: .venv/.stamp  ## write the generated pages of docs/, and the figures of the README
+	$(BIN)/python -m tools.docs
+
+figures: .venv/.stamp  ## show what make bench measured last, in the README and in docs/
+	$(BIN)/python -m tools.figures_page
 	$(BIN)/python -m tools.docs
 
 site: .venv/.stamp  ## build the documentation as a site, offline, into build/site

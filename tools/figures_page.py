@@ -1,14 +1,24 @@
-"""docs/reference/figures.md and the figures of the README: what `make bench` wrote into `bench/latest.json`."""
+"""docs/reference/figures.md and the figures of the README, from `bench/figures.json`.
+
+python -m tools.figures_page    take what `make bench` wrote last (bench/latest.json) for bench/figures.json
+
+The measurement that the pages show is committed, so that the same sources give the same pages; every other one is not.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from tools.markdown import generated_from, table
+
+MEASURED: Final = "bench/latest.json"
+TAKEN: Final = "bench/figures.json"
 
 _INTRODUCTION: Final = """\
 # Figures
@@ -21,7 +31,7 @@ says so."""
 _UNMEASURED: Final = """\
 # Figures
 
-Nothing has been measured yet: `make bench` measures, and `make docs` writes what it found here."""
+Nothing has been measured yet: `make bench` measures, and `make figures` writes what it found here."""
 
 _ABOUT: Final[Mapping[str, str]] = {
     "P1": "Single durable submits by 64 callers, against a bare gRPC echo of the same size",
@@ -91,5 +101,30 @@ def _rows(figures: list[tuple[str, str, Mapping[str, Any]]]) -> Iterator[tuple[s
 
 
 def _measured(root: Path) -> dict[str, Any]:
-    path = root / "bench/latest.json"
+    path = root / TAKEN
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def take(root: Path) -> None:
+    """Make the last measurement the one that the pages show. Raises ValueError for one that the README cannot use."""
+    path = root / MEASURED
+    if not path.is_file():
+        raise ValueError(f"there is no {MEASURED}: run make bench first")
+    missing = _README.keys() - json.loads(path.read_text(encoding="utf-8")).keys()
+    if missing:
+        raise ValueError(f"{MEASURED} lacks {', '.join(sorted(missing))}: run make bench for all figures")
+    shutil.copyfile(path, root / TAKEN)
+
+
+def main() -> int:
+    """Run the program; return its exit code."""
+    try:
+        take(Path(__file__).resolve().parent.parent)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -56,6 +56,8 @@ def lay_out(folder: Path, root: Path = ROOT) -> None:
         if target.endswith(".md"):
             text = (root / source).read_text(encoding="utf-8")
             (pages / target).write_text(turned(text, source, places), encoding="utf-8")
+    (pages / "llms.txt").write_text(_contents(root / "docs"), encoding="utf-8")
+    (pages / "llms-full.txt").write_text(_everything(root), encoding="utf-8")
     config = (root / CONFIG).read_text(encoding="utf-8")
     (folder / CONFIG).write_text(f"{config}{_navigation(root / 'docs')}", encoding="utf-8")
 
@@ -91,6 +93,29 @@ def _navigation(docs: Path) -> str:
             lines += [f"  - {section.title}:", *(f"      - {page.path}" for page in pages)]
     lines += ["  - More:", *(f"      - {target}" for target in _GUESTS.values() if target != "index.md")]
     return "\n".join(lines) + "\n"
+
+
+def _contents(docs: Path) -> str:
+    """The map for programs that read: llms.txt, with a line for each page."""
+    lines = [
+        "# jobwire",
+        "",
+        "> A durable job service with a gRPC contract: one process, one SQLite file, nothing lost.",
+    ]
+    lines += ["", "All pages in one file: [llms-full.txt](llms-full.txt)"]
+    for section in SECTIONS:
+        lines += ["", f"## {section.title}", ""]
+        lines += [
+            f"- [{page.title}]({PurePosixPath(page.path).with_suffix('.html')}): {page.introduction}".removesuffix(": ")
+            for page in pages_of(section, docs)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _everything(root: Path) -> str:
+    """All pages, one after the other, the README first."""
+    paths = ["README.md", *(f"docs/{page.path}" for section in SECTIONS for page in pages_of(section, root / "docs"))]
+    return "\n\n".join(f"<!-- {path} -->\n\n{(root / path).read_text(encoding='utf-8')}" for path in paths)
 
 
 def build(folder: Path) -> None:

@@ -152,7 +152,7 @@ def play(folder: Path) -> list[Chunk]:
         stage.type(0, "jobwire dev")
         stage.await_text(0, "ready ")
         stage.listen(0.4)
-        stage.type(1, "jobwire work report -- ./render.sh")
+        stage.type(1, "jobwire work report --worker-id print-1 -- ./render.sh")
         stage.await_text(1, "drains")
         stage.listen(0.4)
         stage.type(2, """jobwire run report -d '"October"'""")

@@ -69,6 +69,14 @@ def test_every_page_of_the_repository_is_on_the_site(site: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+def test_programs_that_read_find_a_map_and_everything_in_one_file(site: Path) -> None:
+    for page in re.findall(r"\]\(([^)]+)\)", (site / "llms.txt").read_text()):
+        assert (site / page).is_file(), page
+    assert "# Protocol" in (site / "llms-full.txt").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_every_link_of_the_site_arrives(site: Path, pages: dict[Path, _Page]) -> None:
     broken = [f"{page.relative_to(site)}: {target}" for page in pages for target in _broken(site, page, pages)]
     assert broken == []

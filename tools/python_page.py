@@ -42,6 +42,7 @@ _TITLES: Final = {
 }
 """Sections by the module that defines a name, in the order of the page."""
 _OTHERS: Final = "More"
+_LONGEST_LINE: Final = 110
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -57,9 +58,13 @@ class _Name(NamedTuple):
 
 def public_names() -> list[_Name]:
     """Every public name, section by section, in the order of the page."""
-    order = [*dict.fromkeys(_TITLES.values()), _OTHERS]
+    sections, modules = list(dict.fromkeys(_TITLES.values())), list(_TITLES)
+
+    def place(name: _Name) -> tuple[int, int]:
+        return _place(sections, name.section), _place(modules, name.module)
+
     names = [_located(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
-    return sorted(names, key=lambda name: order.index(name.section) if name.section in order else len(order))
+    return sorted(names, key=place)
 
 
 def render() -> str:
@@ -72,6 +77,10 @@ def render() -> str:
             blocks.append(f"## {section}")
         blocks += [f"### {name.shown}", *_described(name)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _place(order: Sequence[str], name: str) -> int:
+    return order.index(name) if name in order else len(order)
 
 
 def _located(package: str, name: str) -> _Name:
@@ -181,33 +190,39 @@ def _overloads(definition: ast.ClassDef, body: ast.FunctionDef | ast.AsyncFuncti
 
 def _calls(body: ast.FunctionDef | ast.AsyncFunctionDef, shown: str) -> list[str]:
     """The signature, without self; in several lines where it is long."""
-    arguments = body.args
-    if arguments.args and arguments.args[0].arg in ("self", "cls"):
-        arguments = ast.arguments(arguments.posonlyargs, arguments.args[1:], arguments.vararg, arguments.kwonlyargs,
-                                  arguments.kw_defaults, arguments.kwarg, arguments.defaults)  # fmt: skip
-    elif arguments.posonlyargs and arguments.posonlyargs[0].arg == "self":
-        arguments = ast.arguments(arguments.posonlyargs[1:], arguments.args, arguments.vararg, arguments.kwonlyargs,
-                                  arguments.kw_defaults, arguments.kwarg, arguments.defaults)  # fmt: skip
     prefix = "async " if isinstance(body, ast.AsyncFunctionDef) else ""
     returns = "" if body.returns is None or body.name == "__init__" else f" -> {ast.unparse(body.returns)}"
-    line = f"{prefix}{shown}({ast.unparse(arguments)}){returns}"
-    if len(line) <= 110:
+    arguments = list(_arguments(body.args))
+    line = f"{prefix}{shown}({', '.join(arguments)}){returns}"
+    if len(line) <= _LONGEST_LINE:
         return [line]
-    parts = _split(ast.unparse(arguments))
-    return [f"{prefix}{shown}(", *(f"    {part}," for part in parts), f"){returns}"]
+    return [f"{prefix}{shown}(", *(f"    {argument}," for argument in arguments), f"){returns}"]
 
 
-def _split(arguments: str) -> list[str]:
-    """Arguments one by one: at the commas that no bracket holds."""
-    parts, depth, part = [], 0, ""
-    for character in arguments:
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            parts.append(part.strip())
-            part = ""
-        else:
-            part += character
-    return [*parts, part.strip()]
+def _arguments(arguments: ast.arguments) -> Iterator[str]:
+    """Each argument as it is written, with the marks between their kinds."""
+    by_place = [*arguments.posonlyargs, *arguments.args]
+    defaults = [None] * (len(by_place) - len(arguments.defaults)) + list(arguments.defaults)
+    for place, (argument, default) in enumerate(zip(by_place, defaults, strict=True)):
+        if place > 0 or argument.arg not in ("self", "cls"):
+            yield _argument(argument, default)
+        if place + 1 == len(arguments.posonlyargs) and by_place[0].arg != argument.arg:
+            yield "/"
+    if arguments.vararg is not None:
+        yield f"*{_argument(arguments.vararg, None)}"
+    elif arguments.kwonlyargs:
+        yield "*"
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        yield _argument(argument, default)
+    if arguments.kwarg is not None:
+        yield f"**{_argument(arguments.kwarg, None)}"
+
+
+def _argument(argument: ast.arg, default: ast.expr | None) -> str:
+    kind = "" if argument.annotation is None else f": {ast.unparse(argument.annotation)}"
+    if default is None:
+        return f"{argument.arg}{kind}"
+    return f"{argument.arg}{kind}{' = ' if kind else '='}{ast.unparse(default)}"
 
 
 def _field(body: ast.stmt, text: str) -> str:

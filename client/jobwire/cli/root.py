@@ -58,6 +58,7 @@ NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({"job": JOB_COMMANDS
 _PLUGIN_SUMMARIES: Mapping[str, str] = MappingProxyType({
     "dev": "Start a server for development: loopback, a SQLite file, built-in job types.",
     "serve": "Start a server.",
+    "db": "Look after a store: status, backup, restore, check, migrate, sql.",
 })  # fmt: skip
 
 

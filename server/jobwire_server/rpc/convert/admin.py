@@ -13,7 +13,7 @@ from jobwire_server.rpc.settings import RecoveryFacts, ServerFacts
 from jobwire_server.store.base import Position
 
 
-def server_info_response(facts: ServerFacts, limits: Limits, position: Position) -> bytes:
+def server_info_response(facts: ServerFacts, limits: Limits, position: Position, *, now_us: int) -> bytes:
     """Write a GetServerInfoResponse."""
     response = GetServerInfoResponse()
     info = response.server_info
@@ -27,6 +27,7 @@ def server_info_response(facts: ServerFacts, limits: Limits, position: Position)
     info.max_batch_size = limits.batch_size
     info.max_depth = facts.max_depth
     put_time(info.start_time, facts.start_time_us)
+    put_time(info.current_time, now_us)
     if facts.recovery is not None:
         _put_recovery(info.recovery, facts.recovery)
     return response.SerializeToString()

@@ -26,7 +26,7 @@ T = TypeVar("T")
 _LOOKS = {"passed": ("✓", "green"), "failed": ("✕", "red"), "not applicable": ("–", "white")}
 
 
-@command("conformance", epilog="Example: jobwire conformance --worker './my-worker' --fast")
+@command("conformance", makes_calls=False, epilog="Example: jobwire conformance --worker './my-worker' --fast")
 @click.option("--worker", metavar="COMMAND", help="The worker to judge; split into words, run without a shell.")
 @click.option(
     "--submitter", metavar="COMMAND", help="The program that submits and watches; it gets a type and a payload."

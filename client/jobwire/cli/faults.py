@@ -36,6 +36,7 @@ class ExitCode(IntEnum):
 LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "USAGE": (ExitCode.USAGE, "The command line is wrong."),
     "ARGUMENT_INVALID": (ExitCode.USAGE, "A value was refused before anything was sent."),
+    "CONFIG_INVALID": (ExitCode.USAGE, "The file of contexts or the environment says something that cannot be used."),
     "INPUT_UNREADABLE": (ExitCode.USAGE, "A file or stdin cannot be read, or holds no valid data."),
     "OUTPUT_UNWRITABLE": (ExitCode.USAGE, "A file cannot be written."),
     "COMMAND_UNAVAILABLE": (ExitCode.USAGE, "The command comes with a package that cannot be loaded."),
@@ -49,6 +50,7 @@ LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "JOB_DELETED": (ExitCode.NOT_FOUND, "The job was deleted while it was watched."),
     "CONDITION_IMPOSSIBLE": (ExitCode.CONFLICT, "The job is COMPLETED, and so will never be what was waited for."),
     "NOT_CERTIFIED": (ExitCode.JOB_FAILED, "A program failed points of `conformance`, or made no call at all."),
+    "CHECK_UNKNOWN": (ExitCode.JOB_FAILED, "`check` cannot tell: the command line or a setting is wrong."),
     "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
     "CALL_TIMEOUT": (ExitCode.UNREACHABLE, "The server did not answer before the call's deadline (`--timeout`)."),
     "PARTIAL": (ExitCode.PARTIAL, "Some of several jobs were refused; each is named on stderr."),

@@ -51,6 +51,7 @@ LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "NOT_CERTIFIED": (ExitCode.JOB_FAILED, "A program failed points of `conformance`, or made no call at all."),
     "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
     "CALL_TIMEOUT": (ExitCode.UNREACHABLE, "The server did not answer before the call's deadline (`--timeout`)."),
+    "NOT_CONFIRMED": (ExitCode.USAGE, "A command that changes many jobs got no yes, by `--yes` or on a terminal."),
     "PARTIAL": (ExitCode.PARTIAL, "Some of several jobs were refused; each is named on stderr."),
     "START_FAILED": (ExitCode.UNEXPECTED, "The server could not start."),
     "INTERRUPTED": (ExitCode.INTERRUPTED, "Ctrl+C."),

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobwire.cli.invocation import DEFAULT_ADDRESS, Invocation, Output
+from jobwire.cli.invocation import DEFAULT_ADDRESS, Invocation, Output, TimeStyle
 from jobwire.cli.params import DURATION
 
 
@@ -37,6 +37,9 @@ def global_options() -> list[click.Option]:
              help=f"The server; also unix:PATH. Environment: JOBWIRE_ADDRESS. Default: {DEFAULT_ADDRESS}."),
         flag("--timeout", type=DURATION, help="Deadline of each call. Default: 10s."),
         flag("-o", "--output", type=click.Choice([str(value) for value in Output]), help="Format of stdout."),
+        flag("--fields", metavar="A,B", help="These fields only, in tables and JSON; `--fields help` lists them."),
+        flag("--time", type=click.Choice([str(style) for style in TimeStyle]),
+             help="Times in tables and lines. Default: relative in tables on a terminal, else iso."),
         flag("-q", "--quiet", is_flag=True, flag_value=True, help="No talk on stderr, errors only."),
         flag("--color", type=click.Choice(["auto", "always", "never"]), help="Colours. Default: auto."),
         flag("--tls-ca", metavar="FILE", help="Speak TLS; the server's authority (PEM)."),

@@ -53,6 +53,7 @@ LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "CHECK_UNKNOWN": (ExitCode.JOB_FAILED, "`check` cannot tell: the command line or a setting is wrong."),
     "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
     "CALL_TIMEOUT": (ExitCode.UNREACHABLE, "The server did not answer before the call's deadline (`--timeout`)."),
+    "NOT_CONFIRMED": (ExitCode.USAGE, "A command that changes many jobs got no yes, by `--yes` or on a terminal."),
     "PARTIAL": (ExitCode.PARTIAL, "Some of several jobs were refused; each is named on stderr."),
     "STORE_NOT_FOUND": (ExitCode.NOT_FOUND, "There is no store, or no backup, at the path."),
     "STORE_IN_USE": (ExitCode.CONFLICT, "A server, or another program, has the store open."),

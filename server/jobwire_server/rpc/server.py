@@ -141,7 +141,12 @@ class RpcServer:
             chance=self._chance,
         )
         admin = admin_service.AdminService(
-            self._store, self._facts, limits, roster=self._engine.roster, page_secret=page_secret
+            self._store,
+            self._facts,
+            limits,
+            roster=self._engine.roster,
+            clock=self._clock,
+            page_secret=page_secret,
         )
         services = {
             job_service.SERVICE: jobs.handlers(calls) | streams.handlers(calls),

@@ -33,7 +33,8 @@ that is nearly one of these names stops the start with one sentence that says wh
 
 `--check-config` looks at all of it and starts nothing: exit code 0, or 2 and the reason. `--print-config` prints the
 settings in force as such a file, each with the place that it comes from (`--slots`, `JOBWIRE_SLOTS`, `jobwire.toml:3`,
-`default`), and without passwords. [jobwire.example.toml](jobwire.example.toml) has every setting, with its default, to begin with."""
+`default`), and without passwords. [jobwire.example.toml](jobwire.example.toml) has every setting, with its
+default, to begin with."""
 
 _NOTES: Final = """\
 ## Rules over several settings

@@ -130,7 +130,7 @@ its own: a refused one is named and does not stop the others."""
 
 def render() -> str:
     """Return the page."""
-    context = click.Context(root, info_name="jobwire")
+    context = click.Context(root, info_name="jobwire", **root.context_settings)
     blocks = [
         generated_from("`client/jobwire/cli/`"),
         _INTRODUCTION,

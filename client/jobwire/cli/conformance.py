@@ -26,7 +26,7 @@ T = TypeVar("T")
 _LOOKS = {"passed": ("✓", "green"), "failed": ("✕", "red"), "not applicable": ("–", "white")}
 
 
-@command("conformance", epilog="Example: jobwire conformance --worker './my-worker' --fast")
+@command("conformance", makes_calls=False, epilog="Example: jobwire conformance --worker './my-worker' --fast")
 @click.option("--worker", metavar="COMMAND", help="The worker to judge; split into words, run without a shell.")
 @click.option(
     "--submitter", metavar="COMMAND", help="The program that submits and watches; it gets a type and a payload."
@@ -157,7 +157,7 @@ class _Report:
         """Print one finding, in formats that do not wait for the last."""
         from jobwire.cli.output import compact  # noqa: PLC0415
 
-        match self._printer.output:
+        match self._printer.output.nearest:
             case Output.TABLE:
                 self._printer.rows(self._rows(finding))
             case Output.JSONL:
@@ -170,7 +170,7 @@ class _Report:
         from jobwire.cli.output import pretty  # noqa: PLC0415
 
         counts = {word: sum(finding.verdict == word for finding in findings) for word in _LOOKS}
-        if self._printer.output is Output.JSON:
+        if self._printer.output.nearest is Output.JSON:
             totals = {word.replace(" ", "_"): count for word, count in counts.items()}
             self._printer.line(pretty({"points": [_document(finding) for finding in findings], **totals}))
         self._printer.talk(", ".join(f"{count} {word}" for word, count in counts.items() if count))
@@ -225,7 +225,7 @@ def _print_list(printer: Printer, names: Sequence[str]) -> None:
 
     _check_names(names)
     points = [point for point in POINTS if not names or point.name in names]
-    match printer.output:
+    match printer.output.nearest:
         case Output.JSON:
             printer.line(pretty({"points": [_point_document(point) for point in points]}))
         case Output.JSONL:

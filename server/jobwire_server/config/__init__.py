@@ -6,13 +6,19 @@ import difflib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from jobwire_server.config.values import Kind, read
 from jobwire_server.kernel.telemetry import LogFormat, LogLevel
+
+__all__ = [
+    "BOTH", "CONFIG_PATHS", "CONFIG_VARIABLE", "DEFAULT", "SETTINGS", "Command", "Config", "ConfigInvalid", "Effective",
+    "Kind", "Setting", "Tls", "assemble", "check_listen", "find_database", "load", "resolve",
+]  # fmt: skip
 
 ENVIRONMENT_PREFIX: Final = "JOBWIRE_"
 CONFIG_VARIABLE: Final = "JOBWIRE_CONFIG"
@@ -20,24 +26,12 @@ CONFIG_PATHS: Final = (Path("jobwire.toml"), Path("/etc/jobwire/jobwire.toml"))
 """Where a configuration file is looked for when none is named; the first that exists is read."""
 
 UNIX_PREFIX: Final = "unix:"
+DEFAULT: Final = "default"
+"""The place of a value that nobody named."""
 
 
 class ConfigInvalid(Exception):
     """The configuration cannot be used; the message says where, why, and what would be right."""
-
-
-class Kind(StrEnum):
-    """What a setting holds, and so how its text is read."""
-
-    TEXT = "text"
-    APP = "module:app"
-    PATH = "path"
-    FLAG = "flag"
-    COUNT = "count"
-    DURATION = "duration"
-    SIZE = "size"
-    LOG_FORMAT = "log format"
-    LOG_LEVEL = "log level"
 
 
 class Command(StrEnum):
@@ -63,6 +57,8 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     commands: frozenset[Command] = BOTH
+    secret: bool = False
+    """It may hold a password: shown without it, and read from the file that `file_variable` names, too."""
 
     @property
     def flag(self) -> str:
@@ -73,6 +69,11 @@ class Setting:
     def variable(self) -> str:
         """The environment variable."""
         return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def file_variable(self) -> str:
+        """The environment variable that names a file with the value; of secrets only."""
+        return self.variable + "_FILE"
 
     def default_for(self, command: Command) -> Any:
         """The value when nobody says anything."""
@@ -98,6 +99,7 @@ SETTINGS: Final = (
         name="db",
         kind=Kind.TEXT,
         dev_default=".jobwire/dev.db",
+        secret=True,
         help="SQLite file that holds all jobs (a path, or sqlite:///PATH).",
     ),
     Setting(
@@ -248,10 +250,28 @@ class Config:
 
 
 class Origin(NamedTuple):
-    """A value as somebody wrote it, and where, for the error text."""
+    """A value as somebody wrote it, and where."""
 
     value: Any
     place: str
+    """The flag, the environment variable, or FILE:LINE."""
+    named: str
+    """The same for error texts, which name the setting."""
+
+
+class Effective(NamedTuple):
+    """A setting as it is in force."""
+
+    setting: Setting
+    value: Any
+    """Read and within its bounds; None = not set."""
+    place: str
+    """Where the value comes from (`Origin.place`), or `default`."""
+
+    @property
+    def is_default(self) -> bool:
+        """True when nobody said anything."""
+        return self.place == DEFAULT
 
 
 def load(command: Command, flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None) -> Config:
@@ -259,22 +279,44 @@ def load(command: Command, flags: Mapping[str, Any], environment: Mapping[str, s
 
     Raises `ConfigInvalid`.
     """
+    return assemble(command, resolve(command, flags, environment, config))
+
+
+def resolve(
+    command: Command, flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None
+) -> Sequence[Effective]:
+    """Read every setting of `command` and say where each comes from, in the order of the table; each is within its own
+    bounds, and no rule over several was looked at yet. Raises `ConfigInvalid`."""
     known = {setting.name: setting for setting in SETTINGS if command in setting.commands}
     _refuse_misspelled(environment)
-    path = _config_path(config, environment)
-    file = _read_toml(path) if path is not None else {}
-    for key in file:
+    file = _File.found(config, environment)
+    for key in file.values:
         if key not in {setting.name for setting in SETTINGS}:
-            raise ConfigInvalid(f"{path} has an unknown key {key!r}.{_did_you_mean(key, known)}")
-    values: dict[str, Any] = {}
-    for name, setting in known.items():
-        origin = _find(setting, flags, environment, file, path)
-        values[name] = setting.default_for(command) if origin is None else _parse(setting, origin)
-    named = {name for name, setting in known.items() if _find(setting, flags, environment, file, path) is not None}
-    return _assemble(command, values, named)
+            raise ConfigInvalid(f"{file.place(key)} has an unknown key {key!r}.{_did_you_mean(key, known)}")
+    found = []
+    for setting in known.values():
+        origin = _find(setting, flags, environment, file)
+        if origin is None:
+            found.append(Effective(setting, setting.default_for(command), DEFAULT))
+        else:
+            found.append(Effective(setting, _parse(setting, origin), origin.place))
+    return found
 
 
-def _assemble(command: Command, values: Mapping[str, Any], named: set[str]) -> Config:
+def find_database(flag: str | None, environment: Mapping[str, str], config: Path | None) -> Path:
+    """Find the store that a server started here would open: by flag, environment and file, else that of `dev`.
+
+    Raises `ConfigInvalid`.
+    """
+    [setting] = [setting for setting in SETTINGS if setting.name == "db"]
+    origin = _find(setting, {"db": flag}, environment, _File.found(config, environment))
+    return _database(setting.default_for(Command.DEV) if origin is None else _parse(setting, origin))
+
+
+def assemble(command: Command, settings: Sequence[Effective]) -> Config:
+    """Look at the rules over several settings, and put the configuration together. Raises `ConfigInvalid`."""
+    values = {each.setting.name: each.value for each in settings}
+    named = {each.setting.name for each in settings if not each.is_default}
     listen = values["listen"]
     if values.get("port") is not None:
         if "listen" in named:
@@ -309,43 +351,68 @@ def _assemble(command: Command, values: Mapping[str, Any], named: set[str]) -> C
 # --- where values come from ---------------------------------------------------------------------------------------
 
 
-def _find(
-    setting: Setting,
-    flags: Mapping[str, Any],
-    environment: Mapping[str, str],
-    file: Mapping[str, Any],
-    path: Path | None,
-) -> Origin | None:
+class _File(NamedTuple):
+    """The configuration file, if there is one."""
+
+    path: Path | None
+    text: str
+    values: Mapping[str, Any]
+
+    @classmethod
+    def found(cls, named: Path | None, environment: Mapping[str, str]) -> _File:
+        """Read the file that is named, else the first that exists."""
+        if named is None and environment.get(CONFIG_VARIABLE):
+            named = Path(environment[CONFIG_VARIABLE])
+        path = named if named is not None else next((path for path in CONFIG_PATHS if path.is_file()), None)
+        if path is None:
+            return cls(None, "", {})
+        try:
+            text = path.read_text(encoding="utf-8")
+            return cls(path, text, tomllib.loads(text))
+        except OSError as error:
+            raise ConfigInvalid(f"Cannot read the configuration file {path}: {error.strerror}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigInvalid(f"The configuration file {path} is not TOML: {error}.") from error
+
+    def place(self, key: str) -> str:
+        """Where `key` stands: FILE:LINE (TOML's own reader tells no lines)."""
+        pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
+        table = re.compile(rf"""\s*\[+\s*["']?{re.escape(key)}\b""")
+        for number, line in enumerate(self.text.splitlines(), start=1):
+            if pattern.match(line) or table.match(line):
+                return f"{self.path}:{number}"
+        return str(self.path)
+
+
+def _find(setting: Setting, flags: Mapping[str, Any], environment: Mapping[str, str], file: _File) -> Origin | None:
     if flags.get(setting.name) is not None:
-        return Origin(flags[setting.name], setting.flag)
-    if environment.get(setting.variable):
-        return Origin(environment[setting.variable], setting.variable)
-    if setting.name in file:
-        return Origin(file[setting.name], f"{setting.name} in {path}")
+        return Origin(flags[setting.name], setting.flag, setting.flag)
+    variable = setting.variable
+    if environment.get(variable):
+        if setting.secret and environment.get(setting.file_variable):
+            raise ConfigInvalid(f"{variable} and {setting.file_variable} are both set. Set one of them.")
+        return Origin(environment[variable], variable, variable)
+    if setting.secret and environment.get(setting.file_variable):
+        return Origin(_read_secret(setting, environment), setting.file_variable, setting.file_variable)
+    if setting.name in file.values:
+        place = file.place(setting.name)
+        return Origin(file.values[setting.name], place, f"{setting.name} in {place}")
     return None
 
 
-def _config_path(named: Path | None, environment: Mapping[str, str]) -> Path | None:
-    if named is None and environment.get(CONFIG_VARIABLE):
-        named = Path(environment[CONFIG_VARIABLE])
-    if named is not None:
-        return named
-    return next((path for path in CONFIG_PATHS if path.is_file()), None)
-
-
-def _read_toml(path: Path) -> Mapping[str, Any]:
+def _read_secret(setting: Setting, environment: Mapping[str, str]) -> str:
+    """The value that stands in a file of its own, as orchestrators hand secrets in."""
+    path = Path(environment[setting.file_variable])
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigInvalid(f"Cannot read the configuration file {path}: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigInvalid(f"The configuration file {path} is not TOML: {error}.") from error
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{setting.file_variable} names {path}, which cannot be read: {error}.") from error
 
 
 def _refuse_misspelled(environment: Mapping[str, str]) -> None:
     """A variable that looks like one of ours and is none was meant to do something: say so instead of ignoring it."""
     ours = [setting.name for setting in SETTINGS]
+    ours += [f"{setting.name}_file" for setting in SETTINGS if setting.secret]
     for variable in environment:
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name == variable.lower() or name in ours or variable in _NOT_OURS:
@@ -361,89 +428,19 @@ def _did_you_mean(key: str, known: Mapping[str, Setting]) -> str:
     return f" Did you mean {close[0]!r}?" if close else f" Known keys: {', '.join(sorted(known))}."
 
 
-# --- reading values -------------------------------------------------------------------------------------------------
-
-
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-
-
-def parse_duration(text: str) -> float:
-    """Read `90s`, `5m`, `1h30m`, `250ms` or `7d` as seconds; raise ValueError for anything else."""
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a duration: write 250ms, 90s, 5m, 2h or 7d")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
-
-
-_SIZE_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-def parse_size(text: str) -> int:
-    """Read `512M`, `2G`, `64K` or a number of bytes; raise ValueError for anything else."""
-    match = re.fullmatch(r"(\d+)([KMG]?)", text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a size: write 512M, 2G, 64K or a number of bytes")
-    return int(match[1]) * _SIZE_UNITS[match[2]]
-
-
-def _read_flag(value: Any) -> bool:
-    match value:
-        case bool():
-            return value
-        case "1" | "true" | "yes" | "on":
-            return True
-        case "0" | "false" | "no" | "off":
-            return False
-        case _:
-            raise ValueError(f"{value!r} is neither true nor false")
-
-
-def _read_count(value: Any) -> int:
-    if isinstance(value, bool) or not re.fullmatch(r"-?\d+", str(value)):
-        raise ValueError(f"{value!r} is not a whole number")
-    return int(value)
-
-
-def _read_text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} is not a text")
-    return value
-
-
-def _read_choice(choices: type[StrEnum]) -> Callable[[Any], StrEnum]:
-    def read(value: Any) -> StrEnum:
-        try:
-            return choices(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is not one of {', '.join(choices)}") from None
-
-    return read
-
-
-_READERS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
-    Kind.TEXT: _read_text,
-    Kind.APP: _read_text,
-    Kind.PATH: lambda value: Path(_read_text(value)),
-    Kind.FLAG: _read_flag,
-    Kind.COUNT: _read_count,
-    Kind.DURATION: lambda value: parse_duration(_read_text(value)),
-    Kind.SIZE: lambda value: parse_size(str(value)),
-    Kind.LOG_FORMAT: _read_choice(LogFormat),
-    Kind.LOG_LEVEL: _read_choice(LogLevel),
-}
+# --- reading values --------------------------------------------------------------------------------------------------
 
 
 def _parse(setting: Setting, origin: Origin) -> Any:
     try:
-        value = _READERS[setting.kind](origin.value)
+        value = read(setting.kind, origin.value)
     except ValueError as error:
-        raise ConfigInvalid(f"{origin.place}: {error}.") from error
+        raise ConfigInvalid(f"{origin.named}: {error}.") from error
     unit = " s" if setting.kind is Kind.DURATION else ""
     if setting.minimum is not None and value < setting.minimum:
-        raise ConfigInvalid(f"{origin.place}: {value}{unit} is too small; the least is {setting.minimum}{unit}.")
+        raise ConfigInvalid(f"{origin.named}: {value}{unit} is too small; the least is {setting.minimum}{unit}.")
     if setting.maximum is not None and value > setting.maximum:
-        raise ConfigInvalid(f"{origin.place}: {value}{unit} is too big; the most is {setting.maximum}{unit}.")
+        raise ConfigInvalid(f"{origin.named}: {value}{unit} is too big; the most is {setting.maximum}{unit}.")
     return value
 
 

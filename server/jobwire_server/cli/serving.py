@@ -1,4 +1,4 @@
-"""The commands that start a server: `jobwire dev` and `jobwire serve`. They parse, call `app`, and print."""
+"""The commands that start a server: `jobwire dev` and `jobwire serve`. They parse, call `process`, and print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobwire.cli.faults import CliError
-from jobwire_server.config import CONFIG_VARIABLE, SETTINGS, Command, Config, ConfigInvalid, Kind, Setting, load
+from jobwire_server.config import (
+    CONFIG_VARIABLE,
+    SETTINGS,
+    Command,
+    Config,
+    ConfigInvalid,
+    Effective,
+    Kind,
+    Setting,
+    assemble,
+    resolve,
+)
 
 if TYPE_CHECKING:
     from jobwire_server.app import Ready
@@ -43,16 +54,27 @@ def _command(command: Command, help_: str, epilog: str) -> click.Command:
         metavar="FILE",
         default=None,
         type=click.Path(path_type=Path),
-        help=f"Read settings from this TOML file. Default: ./jobwire.toml if there is one. [{CONFIG_VARIABLE}]",
+        help="Read settings from this TOML file. Default: ./jobwire.toml if there is one, else "
+        f"/etc/jobwire/jobwire.toml. [{CONFIG_VARIABLE}]",
+    )
+    check = click.Option(["--check-config"], is_flag=True, help="Check the settings and exit: 0, or 2 with the reason.")
+    show = click.Option(
+        ["--print-config"],
+        is_flag=True,
+        help="Print the settings in force as TOML, with the place that each comes from, and exit.",
     )
 
-    def run(config: Path | None, **flags: Any) -> int:
-        return _run(command, flags, config)
+    def run(config: Path | None, check_config: bool, print_config: bool, **flags: Any) -> int:
+        settings, checked = _read(command, flags, config)
+        if print_config or check_config:
+            _tell_config(command, settings, everything=print_config)
+            return 0
+        return _run(checked)
 
     return click.Command(
         command,
         callback=run,
-        params=[*options, config],
+        params=[*options, config, check, show],
         help=help_,
         epilog=epilog,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -72,11 +94,25 @@ serve = _command(
 )
 
 
-def _run(command: Command, flags: dict[str, Any], config_path: Path | None) -> int:
+def _read(command: Command, flags: dict[str, Any], config_path: Path | None) -> tuple[Sequence[Effective], Config]:
     try:
-        config = load(command, flags, os.environ, config_path)
+        settings = resolve(command, flags, os.environ, config_path)
+        return settings, assemble(command, settings)
     except ConfigInvalid as error:
         raise click.UsageError(str(error)) from error
+
+
+def _tell_config(command: Command, settings: Sequence[Effective], *, everything: bool) -> None:
+    from jobwire_server.config.report import in_force  # noqa: PLC0415 - a server that starts has no use for it
+
+    if everything:
+        click.echo(in_force(command, settings), nl=False)
+        return
+    named = [f"{each.setting.name} ({each.place})" for each in settings if not each.is_default]
+    click.echo(f"The configuration is sound. Not left at its default: {', '.join(named) or 'nothing'}.", err=True)
+
+
+def _run(config: Config) -> int:
     # Children are spawned, never forked, so gRPC need not keep itself ready for a fork. It reads this when imported.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from jobwire_server.kernel.loop import loop_factory  # noqa: PLC0415 - after the line above
@@ -162,17 +198,3 @@ def _recovery(ready: Ready) -> tuple[str, str]:
         f"{report.retries} retries" if report.retries else "",
     ]
     return back, ", ".join(part for part in rest if part) + f" ({report.duration_seconds:.2f} s)"
-
-
-def main() -> int:
-    """Run the server's commands without the client's: `python -m jobwire_server serve …`."""
-    group = click.Group("jobwire_server", commands={"dev": dev, "serve": serve}, help="The jobwire server.")
-    try:
-        answer = group.main(prog_name="python -m jobwire_server", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except CliError as error:
-        click.echo(error.as_text(), err=True)
-        return error.exit_code
-    return answer if isinstance(answer, int) else 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from jobwire.cli.faults import CliError
 from jobwire.cli.flags import Command
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 PLUGIN_GROUP = "jobwire.commands"
 
@@ -32,10 +35,14 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "worker": Entry("jobwire.cli.worker:worker", "List workers."),
     "top": Entry("jobwire.cli.top:top", "Show queues, workers and the oldest jobs, again and again."),
     "explain": Entry("jobwire.cli.explaining:explain", "Say what an error code means, and what to do."),
+    "bench": Entry("jobwire.cli.benching:bench", "Measure a running server: submits, watches, whole jobs."),
     "conformance": Entry(
         "jobwire.cli.conformance:conformance", "Judge a worker or submitter in any language, point by point."
     ),
     "proto": Entry("jobwire.cli.about:proto", "Write the .proto files, for other languages."),
+    "cheat": Entry("jobwire.cli.helping:cheat", "Show commands to copy, by topic."),
+    "help": Entry("jobwire.cli.helping:help_", "Explain a topic: exit-codes, environment, formatting, filters."),
+    "completion": Entry("jobwire.cli.completing:completion", "Print the completion script of a shell."),
     "version": Entry("jobwire.cli.about:version", "Show versions, of the server too with --server."),
 })  # fmt: skip
 
@@ -55,7 +62,15 @@ WORKER_COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "list": Entry("jobwire.cli.worker:list_workers", "List workers, and how busy they are."),
 })  # fmt: skip
 
-NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({"job": JOB_COMMANDS, "worker": WORKER_COMMANDS})
+BENCH_COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "submit": Entry("jobwire.cli.benching:bench_submit", "How many durable submits, and how long each takes."),
+    "watch": Entry("jobwire.cli.benching:bench_watch", "How soon a watcher hears of a submit."),
+    "e2e": Entry("jobwire.cli.benching:bench_e2e", "From submit to known result, with a worker of its own."),
+})  # fmt: skip
+
+NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({
+    "job": JOB_COMMANDS, "worker": WORKER_COMMANDS, "bench": BENCH_COMMANDS,
+})  # fmt: skip
 """Commands that are groups, and their verbs."""
 
 # Help must not import a plug-in, so the lines of those that we know stand here.
@@ -104,6 +119,14 @@ class LazyGroup(click.Group):
             meant = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"No such command {name!r}.{meant}", ctx=ctx)
         return name, found, args[1:]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands from the table, without importing any, and flags."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only for shells
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [*(CompletionItem(name, help=self._summary(name)) for name in names),
+                *click.Command.shell_complete(self, ctx, incomplete)]  # fmt: skip
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table, without importing anything."""

@@ -16,6 +16,8 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 from grpc_status import rpc_status
 
 from jobwire.v1 import admin_service_pb2, admin_service_pb2_grpc, job_pb2, job_service_pb2_grpc
@@ -422,7 +424,14 @@ class ScriptedServer:
         self._server = grpc.server(ThreadPoolExecutor(max_workers=8), interceptors=[_Refusing()])
         job_service_pb2_grpc.add_JobServiceServicer_to_server(self.service, self._server)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(self.service, self._server)
+        self.health = HealthServicer()
+        self.tell_health("SERVING")
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self._server.add_insecure_port(self.address)
+
+    def tell_health(self, status: str) -> None:
+        """Change what the health service answers."""
+        self.health.set("", health_pb2.HealthCheckResponse.ServingStatus.Value(status))
 
     def __enter__(self) -> Self:
         self._server.start()

@@ -55,7 +55,7 @@ def completed(shell: str, words: str) -> set[str]:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_real_shell_completes_commands_verbs_and_flags(shell: str) -> None:
-    assert completed(shell, "conf") == {"conformance"}
+    assert completed(shell, "confo") == {"conformance"}
     assert completed(shell, "job de") == {"describe", "delete"}
     assert completed(shell, "job list --lim") == {"--limit"}
     assert completed(shell, "top --time r") == {"relative"}

@@ -17,6 +17,7 @@ from jobwire.cli.flags import Command
 from jobwire.cli.invocation import Invocation
 from jobwire.cli.root import LazyGroup, root
 from jobwire.cli.topics import ENVIRONMENT, TOPICS
+from jobwire.contexts import CONTEXT_VARIABLE, FILE_VARIABLE, KEYS
 from jobwire.errors import CATALOGUE
 from jobwire.filtering import FIELDS
 from tests.cli.conftest import Jobwire
@@ -79,6 +80,7 @@ def test_every_variable_that_the_command_line_reads_is_named(jobwire: Jobwire) -
     sources = "".join(path.read_text() for path in CLI.glob("*.py"))
     # environ.get("X"), environ["X"]
     read = set(re.findall(r"environ(?:\.get\(|\[)\"([A-Z][A-Z_]+)\"", sources)) - {"HOME", "COMP_WORDS", "COMP_CWORD"}
+    read |= {CONTEXT_VARIABLE, FILE_VARIABLE, *(key.variable for key in KEYS.values())}
 
     assert {"JOBWIRE_ADDRESS", "NO_COLOR", "TERM", "XDG_STATE_HOME"} <= read
     assert {name for name in read if name not in shown} == set()

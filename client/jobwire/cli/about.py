@@ -18,7 +18,7 @@ from jobwire.cli.versions import installed_version
 _SHOWN = ("jobwire", "grpcio", "protobuf")
 
 
-@command("proto", epilog="Example: jobwire proto --out ./protos")
+@command("proto", makes_calls=False, epilog="Example: jobwire proto --out ./protos")
 @click.option("--out", "directory", required=True, metavar="DIR", type=click.Path(path_type=Path),
               help="Folder to write jobwire/v1/*.proto into; made when missing.")  # fmt: skip
 def proto(invocation: Invocation, directory: Path) -> None:

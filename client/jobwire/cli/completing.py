@@ -57,7 +57,7 @@ _SHELLS: Mapping[str, type[ShellComplete]] = {
 SHELLS: Sequence[str] = tuple(_SHELLS)
 
 
-@command("completion", epilog='Example: eval "$(jobwire completion bash)"')
+@command("completion", makes_calls=False, epilog='Example: eval "$(jobwire completion bash)"')
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, invocation: Invocation, shell: str) -> None:

@@ -11,7 +11,7 @@ EXIT_MEANINGS: Mapping[ExitCode, str] = MappingProxyType({
     ExitCode.DONE: "Done; for `run`, `wait`, `watch` and `job result`: the job is COMPLETED, or the condition holds; "
     "for `work`: drained after a signal or its last job.",
     ExitCode.UNEXPECTED: "Unexpected failure, here or in the server (INTERNAL, UNKNOWN, DATA_LOSS).",
-    ExitCode.USAGE: "Wrong usage, or INVALID_ARGUMENT; also where a yes was needed and not given.",
+    ExitCode.USAGE: "Wrong usage, a wrong setting, or INVALID_ARGUMENT; also where a yes was needed and not given.",
     ExitCode.JOB_FAILED: "The job ended FAILED; for `conformance`: points failed.",
     ExitCode.JOB_STOPPED: "The job ended CANCELLED or EXPIRED.",
     ExitCode.WAIT_TIMEOUT: "The time to wait is over; the job goes on.",

@@ -12,7 +12,7 @@ from jobwire.cli.invocation import Invocation
 from jobwire.cli.root import LazyGroup
 
 
-@command("help", epilog="Example: jobwire help filters")
+@command("help", makes_calls=False, epilog="Example: jobwire help filters")
 @click.argument("words", metavar="[TOPIC|COMMAND]...", nargs=-1)
 @click.pass_context
 def help_(context: click.Context, invocation: Invocation, words: tuple[str, ...]) -> None:
@@ -42,7 +42,7 @@ def _help_of(root: click.Context, words: Sequence[str], topics: Sequence[str]) -
     return context.command.get_help(context)
 
 
-@command("cheat", epilog="Example: jobwire cheat failed")
+@command("cheat", makes_calls=False, epilog="Example: jobwire cheat failed")
 @click.argument("topic", metavar="[TOPIC]", required=False)
 def cheat(invocation: Invocation, topic: str | None) -> None:
     """Show commands to copy, by topic; without a topic all of them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,6 +37,10 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "top": Entry("jobwire.cli.top:top", "Show queues, workers and the oldest jobs, again and again."),
     "explain": Entry("jobwire.cli.explaining:explain", "Say what an error code means, and what to do."),
     "bench": Entry("jobwire.cli.benching:bench", "Measure a running server: submits, watches, whole jobs."),
+    "config": Entry("jobwire.cli.config:config", "Contexts, and where each setting comes from."),
+    "doctor": Entry("jobwire.cli.doctor:doctor", "Say what is wrong between here and the workers, and what to do."),
+    "check": Entry("jobwire.cli.check:check", "Probes for monitoring: exit codes 0, 1, 2, 3."),
+    "health": Entry("jobwire.cli.health:health", "Probe of a container: exit code 0 or 1, one line."),
     "conformance": Entry(
         "jobwire.cli.conformance:conformance", "Judge a worker or submitter in any language, point by point."
     ),
@@ -68,8 +73,23 @@ BENCH_COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "e2e": Entry("jobwire.cli.benching:bench_e2e", "From submit to known result, with a worker of its own."),
 })  # fmt: skip
 
+CONFIG_COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "list": Entry("jobwire.cli.config:list_contexts", "List the contexts."),
+    "get": Entry("jobwire.cli.config:get", "Print one setting as it counts."),
+    "set": Entry("jobwire.cli.config:set_", "Put a setting into a context."),
+    "use": Entry("jobwire.cli.config:use", "Choose the context that counts from now on."),
+    "show": Entry("jobwire.cli.config:show", "Print all settings as they count, and where they come from."),
+})  # fmt: skip
+
+CHECK_COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "ready": Entry("jobwire.cli.check:ready", "The server is ready, and answers fast enough."),
+    "workers": Entry("jobwire.cli.check:workers", "Enough workers are connected."),
+    "queue": Entry("jobwire.cli.check:queue_", "Not too many jobs wait."),
+})  # fmt: skip
+
 NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({
-    "job": JOB_COMMANDS, "worker": WORKER_COMMANDS, "bench": BENCH_COMMANDS,
+    "job": JOB_COMMANDS, "worker": WORKER_COMMANDS, "config": CONFIG_COMMANDS, "check": CHECK_COMMANDS,
+    "bench": BENCH_COMMANDS,
 })  # fmt: skip
 """Commands that are groups, and their verbs."""
 
@@ -77,6 +97,7 @@ NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({
 _PLUGIN_SUMMARIES: Mapping[str, str] = MappingProxyType({
     "dev": "Start a server for development: loopback, a SQLite file, built-in job types.",
     "serve": "Start a server.",
+    "db": "Look after a store: status, backup, restore, check, migrate, sql.",
 })  # fmt: skip
 
 
@@ -101,6 +122,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click asks
         """Import a command; None when there is none of that name."""
         if (entry := self._entries.get(cmd_name)) is not None:
+            # gRPC tells its own story on stderr when a connection fails; ours is told once, in our words. It reads this
+            # when it is imported.
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             module, _, attribute = entry.location.partition(":")
             loaded: click.Command = getattr(importlib.import_module(module), attribute)
             return loaded

@@ -20,14 +20,15 @@ class Topic(NamedTuple):
 
 
 ENVIRONMENT: Sequence[tuple[str, str]] = (
-    ("JOBWIRE_ADDRESS", "The server: HOST:PORT or unix:PATH. The flag --address wins over it."),
+    ("JOBWIRE_CONTEXT", "Name of the context: settings in a file. The flag --context wins over it."),
+    ("JOBWIRE_CONTEXTS", "The file of contexts. Default: jobwire/config.toml in XDG_CONFIG_HOME, or in ~/.config."),
     ("NO_COLOR", "Set to anything: no colours."),
     ("CLICOLOR_FORCE", "Set to anything but 0: colours in pipes, too."),
     ("TERM", "`dumb`: no colours and no moving lines."),
     ("VISUAL, EDITOR", "What `job clone --edit` opens."),
     ("XDG_STATE_HOME", "Where `@last` is kept, in jobwire/last. Default: ~/.local/state."),
 )
-"""What the command line reads beside its flags. Those of the server: docs, configuration."""
+"""What the command line reads beside its settings. Those of the server: docs, configuration."""
 
 
 def _exit_codes() -> Iterator[str]:
@@ -39,9 +40,14 @@ def _exit_codes() -> Iterator[str]:
 
 
 def _environment() -> Iterator[str]:
+    from jobwire.contexts import KEYS  # noqa: PLC0415 - other topics need none
+
     yield "Environment"
     yield ""
-    yield from _rows((name, meaning.replace("`", "")) for name, meaning in ENVIRONMENT)
+    settings = [(key.variable, key.help) for key in KEYS.values()]
+    yield from _rows((name, meaning.replace("`", "")) for name, meaning in (*settings, *ENVIRONMENT))
+    yield ""
+    yield "A flag wins over the environment, that over the context: jobwire config show --origin."
 
 
 def _formatting() -> Iterator[str]:

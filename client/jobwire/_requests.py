@@ -31,7 +31,8 @@ MAX_BATCH_BYTES = MAX_REQUEST_BYTES - 64 * 2**10
 MAX_BATCH_SIZE = 1000
 MAX_FOLLOW_UP_BYTES = MAX_BATCH_BYTES - MAX_PAYLOAD_BYTES
 """Follow-ups of one attempt stay below this together, so that a result fits beside them."""
-_ELEMENT_OVERHEAD_BYTES = 8  # tag and length of one element of a repeated field
+ELEMENT_OVERHEAD_BYTES = 8
+"""Tag and length of one element of a repeated field, at most."""
 
 
 class CommonOptions(TypedDict, total=False):
@@ -67,6 +68,15 @@ class SubmitOptions(CommonOptions, total=False):
     is refused. `delay` and a relative `expires` count from now and so make other content: use `at` with a key."""
     job_id: str | None
     """The caller's own id for the job, never reused."""
+
+
+class CallOptions(SubmitOptions, total=False):
+    """What `options()` of a typed job takes."""
+
+    deadline: Duration | None
+    """Of the call that submits."""
+    wait: Duration | None
+    """How long `run` and `map` wait for a result, each time; None = as long as it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +204,14 @@ def _policy(options: SubmitOptions) -> job_pb2.RetryPolicy | None:
 # --- batches --------------------------------------------------------------------------------------------------------
 
 
+class Submitted(NamedTuple):
+    """What the server says to a submit."""
+
+    job_id: str
+    created: bool
+    state: JobState
+
+
 class BatchAnswer(NamedTuple):
     """What became of one element."""
 
@@ -275,7 +293,7 @@ def _sized_element(
         request = submit_request(submission.type, submission.payload, _merged(common, submission.options), moment)
     except JobwireError as error:
         return error, 0
-    return request, request.ByteSize() + _ELEMENT_OVERHEAD_BYTES
+    return request, request.ByteSize() + ELEMENT_OVERHEAD_BYTES
 
 
 def _submission(item: tuple[str, Any] | Submission) -> Submission:
@@ -316,7 +334,7 @@ def atomic_request(
             raise ArgumentInvalid("Jobs of an atomic batch share the key of the batch; none may have its own.")
         options = _merged(common, submission.options)
         element = _element(submission.type, submission.payload, options, moment)
-        size_bytes += element.ByteSize() + _ELEMENT_OVERHEAD_BYTES
+        size_bytes += element.ByteSize() + ELEMENT_OVERHEAD_BYTES
         _check_size(size_bytes)  # before the batch grows without a bound
         request.requests.append(element)
     return request

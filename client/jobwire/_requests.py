@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import TracebackType
 from typing import Any, NamedTuple, TypedDict
 
 from jobwire import _convert
@@ -95,15 +95,19 @@ class Moment(NamedTuple):
     new_id: Callable[[], str]
 
 
-@contextmanager
-def refusing_wrong_types() -> Iterator[None]:
-    """Turn protobuf's complaints about a wrong type or range into one about the argument."""
-    try:
-        yield
-    except JobwireError:
-        raise
-    except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
-        raise ArgumentInvalid(f"An argument has the wrong type or range: {error}.") from error
+class refusing_wrong_types:  # noqa: N801 - used as a word: `with refusing_wrong_types():`
+    """Turns protobuf's complaints about a wrong type or range into one about the argument."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, TypeError | ValueError | OverflowError | KeyError | AttributeError) and not isinstance(
+            error, JobwireError
+        ):
+            raise ArgumentInvalid(f"An argument has the wrong type or range: {error}.") from error
 
 
 def submit_request(
@@ -142,24 +146,26 @@ _KNOWN_OPTIONS = SubmitOptions.__optional_keys__
 def _element(
     job_type: str, payload: object, options: SubmitOptions, moment: Moment
 ) -> job_service_pb2.SubmitJobRequest:
-    unknown = sorted(options.keys() - _KNOWN_OPTIONS)
-    if unknown:
-        known = ", ".join(sorted(_KNOWN_OPTIONS))
+    if not options.keys() <= _KNOWN_OPTIONS:
+        unknown, known = sorted(options.keys() - _KNOWN_OPTIONS), ", ".join(sorted(_KNOWN_OPTIONS))
         raise ArgumentInvalid(f"submit() has no option {unknown[0]!r}. Options: {known}.")
+    encoded = encode(payload)
     with refusing_wrong_types():
+        message = _convert.payload_message(encoded) if encoded is not None else None
+        if not options:  # the short way: every option costs a little, also when it is left out
+            return job_service_pb2.SubmitJobRequest(spec=job_pb2.JobSpec(type=job_type, payload=message))
         return job_service_pb2.SubmitJobRequest(
-            spec=_spec(job_type, payload, options, moment.now), job_id=options.get("job_id") or ""
+            spec=_spec(job_type, message, options, moment.now), job_id=options.get("job_id") or ""
         )
 
 
-def _spec(job_type: str, payload: object, options: SubmitOptions, now: datetime) -> job_pb2.JobSpec:
-    encoded = encode(payload)
+def _spec(job_type: str, payload: job_pb2.Payload | None, options: SubmitOptions, now: datetime) -> job_pb2.JobSpec:
     starts, ends = _start_time(options, now), _expire_time(options.get("expires"), now)
     timeout, retention = options.get("timeout"), options.get("retention")
     return job_pb2.JobSpec(
         type=job_type,
         queue=options.get("queue") or "",
-        payload=_convert.payload_message(encoded) if encoded is not None else None,
+        payload=payload,
         priority=options.get("priority"),
         schedule_time=_convert.timestamp(starts) if starts is not None else None,
         expire_time=_convert.timestamp(ends) if ends is not None else None,

@@ -63,9 +63,7 @@ def encode_json(value: object) -> Payload:
 
 def _to_json(value: object) -> bytes:
     try:
-        # NaN and the infinities are no JSON: other languages would refuse the whole payload.
-        text = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
+        return _JSON.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise NotEncodable(f"The payload cannot be written as JSON: {error}.") from error
 
@@ -83,6 +81,10 @@ def _plain(value: object) -> object:
     if callable(model_dump):
         return model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+# NaN and the infinities are no JSON: other languages would refuse the whole payload.
+_JSON = json.JSONEncoder(default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _message_plain(message: Message) -> object:

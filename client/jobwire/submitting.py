@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar, Unpack, cast
 
 from jobwire._clients import Clients
 from jobwire._packing import Packing, result_type_of
 from jobwire.durations import Duration
 from jobwire.payload import Payload
 from jobwire.worker.handler import Handler, Runner
+from jobwire.worker.steering import Cancel, Fail, Retry, Snooze
 
 if TYPE_CHECKING:
     from jobwire._requests import CallOptions, CommonOptions, SubmitOptions
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 S = ParamSpec("S")
-V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+W = TypeVar("W")
 X = TypeVar("X")
 Q = ParamSpec("Q")
+
+Words: TypeAlias = "Snooze | Retry | Cancel | Fail"
+"""What a handler may return to steer its job: no such value is ever a job's result."""
 
 
 class _Home:
@@ -57,14 +62,14 @@ class _Sending(NamedTuple):
     wait: Duration | None
 
 
-class Submitter(Generic[S, V]):
+class Submitter(Generic[S, V_co]):
     """A typed job, with the options that hold for its submits. Immutable, cheap, safe to share."""
 
     def __init__(self, home: _Home, options: CallOptions) -> None:
         self._home = home
         self._options = options
 
-    def options(self, **options: Unpack[CallOptions]) -> Submitter[S, V]:
+    def options(self, **options: Unpack[CallOptions]) -> Submitter[S, V_co]:
         """Return the same job with these options for its submits; they win over earlier ones.
 
         `key`, `delay`, `at`, `priority`, `queue`, `labels`, `max_attempts`, `expires` … are those of `Client.submit`,
@@ -73,7 +78,7 @@ class Submitter(Generic[S, V]):
         """
         return Submitter(self._home, {**self._options, **options})
 
-    def submit(self, *args: S.args, **kwargs: S.kwargs) -> JobHandle[V]:
+    def submit(self: Submitter[S, W | Words], *args: S.args, **kwargs: S.kwargs) -> JobHandle[W]:
         """Submit a job with these arguments; when this returns, it is on the server's disk.
 
         It goes through `App.client`. Arguments travel as one payload, from which the worker makes the same arguments
@@ -85,18 +90,18 @@ class Submitter(Generic[S, V]):
         handle = client.submit(
             self._home.handler.type, self._payload(args, kwargs), deadline=sending.deadline, **sending.submit
         )
-        return cast("JobHandle[V]", handle.returning(self._home.result_type))
+        return cast("JobHandle[W]", handle.returning(self._home.result_type))
 
-    async def asubmit(self, *args: S.args, **kwargs: S.kwargs) -> AsyncJobHandle[V]:
+    async def asubmit(self: Submitter[S, W | Words], *args: S.args, **kwargs: S.kwargs) -> AsyncJobHandle[W]:
         """Do as `submit`, through `App.async_client`."""
         sending = self._sending()
         client = self._home.clients.pair().aio()
         handle = await client.submit(
             self._home.handler.type, self._payload(args, kwargs), deadline=sending.deadline, **sending.submit
         )
-        return cast("AsyncJobHandle[V]", handle.returning(self._home.result_type))
+        return cast("AsyncJobHandle[W]", handle.returning(self._home.result_type))
 
-    def run(self, *args: S.args, **kwargs: S.kwargs) -> V:
+    def run(self: Submitter[S, W | Words], *args: S.args, **kwargs: S.kwargs) -> W:
         """Submit, wait for the result and return it.
 
         Raises what `submit` raises, and JobFailed, JobCancelled, JobExpired; WaitTimeout after the option `wait`, and
@@ -104,14 +109,14 @@ class Submitter(Generic[S, V]):
         """
         return self.submit(*args, **kwargs).result(timeout=self._sending().wait)
 
-    async def arun(self, *args: S.args, **kwargs: S.kwargs) -> V:
+    async def arun(self: Submitter[S, W | Words], *args: S.args, **kwargs: S.kwargs) -> W:
         """Do as `run`, through `App.async_client`."""
         handle = await self.asubmit(*args, **kwargs)
         return await handle.result(timeout=self._sending().wait)
 
     def map(
-        self: Submitter[Concatenate[X, Q], V], items: Iterable[X], /, *args: Q.args, **kwargs: Q.kwargs
-    ) -> Iterator[V]:
+        self: Submitter[Concatenate[X, Q], W | Words], items: Iterable[X], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Iterator[W]:
         """Submit one job for each item, which is its first argument, and iterate over their results in order.
 
         Jobs are submitted in batches, while the iterator is consumed, at most 4,000 ahead of the result that is due:
@@ -125,8 +130,8 @@ class Submitter(Generic[S, V]):
         )  # fmt: skip
 
     def amap(
-        self: Submitter[Concatenate[X, Q], V], items: Iterable[X], /, *args: Q.args, **kwargs: Q.kwargs
-    ) -> AsyncIterator[V]:
+        self: Submitter[Concatenate[X, Q], W | Words], items: Iterable[X], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> AsyncIterator[W]:
         """Do as `map`, through `App.async_client`."""
         sending = self._sending()
         payloads = (self._payload((item, *args), kwargs) for item in items)
@@ -136,7 +141,8 @@ class Submitter(Generic[S, V]):
         )  # fmt: skip
 
     def _sending(self) -> _Sending:
-        options: dict[str, Any] = {"queue": self._home.handler.queue or None, **self._options}
+        queue = self._home.handler.queue
+        options: dict[str, Any] = {"queue": queue, **self._options} if queue else {**self._options}
         deadline, wait = options.pop("deadline", None), options.pop("wait", None)
         return _Sending(cast("SubmitOptions", options), deadline, wait)
 
@@ -144,11 +150,11 @@ class Submitter(Generic[S, V]):
         return self._home.packing.payload(args, kwargs)
 
 
-class JobFunction(Handler[P, R], Submitter[S, V], Generic[P, R, S, V]):
+class JobFunction(Handler[P, R], Submitter[S, V_co], Generic[P, R, S, V_co]):
     """What `@app.job` makes of a function: it can be called as before, run by a worker, and submitted.
 
-    P and R are parameters and return type of the function. S are its parameters without a leading JobContext, V is what
-    its job results in: the value that the function returns, or that its coroutine does.
+    P and R are parameters and return type of the function. S are its parameters without a leading JobContext, V_co is
+    the type of the value that it, or its coroutine, returns; handles have it without the words that steer a job.
     """
 
     def __init__(

@@ -354,10 +354,10 @@ def view(full: bool) -> job_pb2.JobView:
     return job_pb2.JOB_VIEW_FULL if full else job_pb2.JOB_VIEW_BASIC
 
 
-def filter_of(conditions: JobFilter | None) -> job_pb2.JobFilter | None:
-    """Build the filter message."""
-    if conditions is None:
-        return None
+def filter_of(conditions: JobFilter | job_pb2.JobFilter | None) -> job_pb2.JobFilter | None:
+    """Build the filter message, unless it is one."""
+    if conditions is None or isinstance(conditions, job_pb2.JobFilter):
+        return conditions
     with refusing_wrong_types():
         return _convert.filter_message(conditions)
 

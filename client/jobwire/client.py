@@ -15,13 +15,13 @@ import grpc
 from jobwire._ambient import Ambient
 from jobwire._channel import open_channel
 from jobwire._completing import CHUNKS_AHEAD, Allowance, Chunk, Open, refuse_names_of_one
-from jobwire._operations import BatchOutcome, Items, Operations, WatchOptions
+from jobwire._operations import BatchOutcome, Items, Operations, WatchOptions, Where
 from jobwire._requests import MAX_BATCH_SIZE, BatchAnswer, CommonOptions, SubmitOptions, check_batch_options
 from jobwire._wire import Wire
 from jobwire.durations import Duration
 from jobwire.errors import JobwireError, PositionLost
 from jobwire.handle import JobHandle, SubmitResult, value_of
-from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo, WorkerInfo
+from jobwire.models import Job, JobEvent, JobUpdate, ServerInfo, WorkerInfo
 from jobwire.settings import DEFAULT_DEADLINE, Settings, make_settings
 from jobwire.watching import Watch
 
@@ -222,19 +222,23 @@ class Client:
 
     def jobs(
         self,
-        where: JobFilter | None = None,
+        where: Where = None,
         *,
         full: bool = False,
         page_size: int = 200,
         deadline: Duration | None = None,
     ) -> Iterator[Job]:
-        """Iterate over jobs, newest first, fetching pages as needed. `deadline` is that of each page."""
+        """Iterate over the jobs that match, newest first, fetching pages as needed. `deadline` is that of each page.
+
+        `where` is a JobFilter, or a text such as `state:failed queue:mail age<1h` (see `jobwire.filtering`), whose
+        conditions that the server cannot look for are looked for here. Raises ArgumentInvalid.
+        """
         pages = self._operations.pages(where, full, page_size, deadline)
         while (call := pages.next_call()) is not None:
             yield from pages.take(self._wire.run(call))
 
     def handles(
-        self, where: JobFilter | None = None, *, page_size: int = 200, deadline: Duration | None = None
+        self, where: Where = None, *, page_size: int = 200, deadline: Duration | None = None
     ) -> Iterator[JobHandle[Any]]:
         """Iterate over handles of the jobs that match, to retry, cancel or watch them. See `jobs`."""
         for job in self.jobs(where, page_size=page_size, deadline=deadline):
@@ -253,7 +257,7 @@ class Client:
 
     # --- follow
 
-    def watch(self, where: JobFilter | None = None, **options: Unpack[WatchOptions]) -> Watch[JobEvent]:
+    def watch(self, where: Where = None, **options: Unpack[WatchOptions]) -> Watch[JobEvent]:
         """Iterate over every change of the jobs that match (None = all), each once, from now or from `after`.
 
         Cuts and restarts of the server do not show. Persist `event.cursor`, or `cursor` of the watch, with what was

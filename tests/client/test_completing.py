@@ -45,16 +45,22 @@ async def submitted(actor: Actor, items: Any, **options: Any) -> list[Any]:
 
 
 async def test_handles_come_as_their_jobs_end_however_they_do(actor: Actor) -> None:
-    slow, quick, bad = await submitted(
-        actor,
-        [Submission("echo", 1, {"delay": "1500ms"}), Submission("echo", 2, {"delay": "500ms"}), Submission("fail", "no")],
+    later = {"delay": "1h"}
+    last, bad, first = await submitted(
+        actor, [Submission("echo", 1, later), ("fail", "no"), Submission("echo", 2, later)]
     )
+    ended = actor.client.as_completed([last, bad, first, last], timeout="30s")
 
-    ended = await actor.do(lambda client: client.as_completed([slow, quick, bad, quick], timeout="30s"))
-
-    assert ended == [bad, quick, quick, slow]
-    assert [handle.state for handle in ended] == [JobState.FAILED, *[JobState.COMPLETED] * 3]
-    assert await actor.do(lambda _: ended[1].result()) == 2
+    assert await actor.next(ended) is bad
+    await actor.do(lambda client: client.cancel(first.id))
+    assert await actor.next(ended) is first
+    await actor.do(lambda client: client.cancel(last.id))
+    assert [await actor.next(ended), await actor.next(ended), await actor.next(ended)] == [last, last, None]
+    assert [handle.state for handle in (bad, first, last)] == [
+        JobState.FAILED, JobState.CANCELLED, JobState.CANCELLED,
+    ]  # fmt: skip
+    with pytest.raises(errors.JobFailed, match="no"):
+        await actor.do(lambda _: bad.result())
 
 
 async def test_nothing_to_wait_for_is_waited_for_at_once(actor: Actor) -> None:

@@ -105,7 +105,8 @@ class AsyncClient:
         """Submit one job; when this returns, it is on the server's disk.
 
         The payload is encoded as `jobwire.codecs` says: JSON unless it is bytes or a protobuf message. A repeat with
-        the same `key` never makes a second job. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
+        the same `key` never makes a second job. Submits that come while others are under way share a call with one
+        another, but no more: each has its own answer, error and deadline. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
         RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
         """
         submitted = await self._wire.submit(self._operations.submit(type, payload, options, deadline))
@@ -125,7 +126,7 @@ class AsyncClient:
 
         Each job stands alone: a refusal is the result of that job only. With `atomic` it is all of them or none, at
         most 1,000 in one call: a refusal is raised, `key` makes a repeat safe and `batch_id` names the batch. See
-        `submit_each` for the rest.
+        `submit_each` for the rest. Raises ArgumentInvalid; with `atomic` also what `submit` raises, and BatchTooLarge.
         """
         check_batch_options(atomic, key, batch_id)
         if not atomic:
@@ -139,7 +140,7 @@ class AsyncClient:
         """Submit any number of jobs as the iterator is consumed, holding one batch in memory; yield their results.
 
         Batches have at most 1,000 jobs and 4 MiB. `deadline` is that of each batch. When the server is gone, the jobs
-        not yet sent get that error as their result too.
+        not yet sent get that error as their result too. Raises nothing but what `items` raises, and ClientClosed.
         """
         sending = self._operations.submit_each(items, options, deadline)
         for batch, call in sending.steps():
@@ -213,7 +214,11 @@ class AsyncClient:
     async def get_many(
         self, job_ids: Iterable[str], *, full: bool = False, deadline: Duration | None = None
     ) -> list[Job | None]:
-        """Read jobs by id, each or None when it is missing, in the order given. `deadline` is that of each call."""
+        """Read jobs by id, each or None when it is missing, in the order given. `deadline` is that of each call.
+
+        Any number of ids, in as many calls as it takes. Raises FieldInvalid for what cannot be an id; Unavailable,
+        CallTimeout.
+        """
         reading = self._operations.get_many(job_ids, full, deadline)
         while (call := reading.next_call()) is not None:
             reading.take(await self._wire.run(call))
@@ -245,15 +250,17 @@ class AsyncClient:
             yield AsyncJobHandle(self, job.job_id, state=job.state)
 
     async def workers(self, *, deadline: Duration | None = None) -> AsyncIterator[WorkerInfo]:
-        """Iterate over the workers that are connected or were seen in the last hour, by their id. `deadline` is that of
-        each page."""
+        """Iterate over the workers that are connected or were seen in the last hour, by their id.
+
+        `deadline` is that of each page. Raises Unavailable, CallTimeout.
+        """
         pages = self._operations.worker_pages(deadline)
         while (call := pages.next_call()) is not None:
             for worker in pages.take(await self._wire.run(call)):
                 yield worker
 
     async def server_info(self, *, deadline: Duration | None = None) -> ServerInfo:
-        """Ask the server for its version, limits and place in its log."""
+        """Ask the server for its version, limits and place in its log. Raises Unavailable, CallTimeout."""
         return await self._wire.run(self._operations.server_info(deadline))
 
     # --- follow

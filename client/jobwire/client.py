@@ -34,7 +34,8 @@ class Client:
 
     The address is the argument, else JOBWIRE_ADDRESS, else 127.0.0.1:7780. Every call has a deadline (each method takes
     its own), is tried again while the server is UNAVAILABLE and the deadline allows it, and raises errors of
-    `jobwire.errors` only. A client can be pickled, and works on in a forked child with a connection of its own.
+    `jobwire.errors` only. A client can be pickled, and works on in a forked child with a connection of its own, provided
+    that no other thread is in the middle of a call at the fork: gRPC itself cannot fork then.
     """
 
     def __init__(
@@ -106,7 +107,8 @@ class Client:
         """Submit one job; when this returns, it is on the server's disk.
 
         The payload is encoded as `jobwire.codecs` says: JSON unless it is bytes or a protobuf message. A repeat with
-        the same `key` never makes a second job. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
+        the same `key` never makes a second job. Submits that come while others are under way share a call with one
+        another, but no more: each has its own answer, error and deadline. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
         RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
         """
         submitted = self._wire.submit(self._operations.submit(type, payload, options, deadline))
@@ -126,7 +128,7 @@ class Client:
 
         Each job stands alone: a refusal is the result of that job only. With `atomic` it is all of them or none, at
         most 1,000 in one call: a refusal is raised, `key` makes a repeat safe and `batch_id` names the batch. See
-        `submit_each` for the rest.
+        `submit_each` for the rest. Raises ArgumentInvalid; with `atomic` also what `submit` raises, and BatchTooLarge.
         """
         check_batch_options(atomic, key, batch_id)
         if not atomic:
@@ -140,7 +142,7 @@ class Client:
         """Submit any number of jobs as the iterator is consumed, holding one batch in memory; yield their results.
 
         Batches have at most 1,000 jobs and 4 MiB. `deadline` is that of each batch. When the server is gone, the jobs
-        not yet sent get that error as their result too.
+        not yet sent get that error as their result too. Raises nothing but what `items` raises, and ClientClosed.
         """
         sending = self._operations.submit_each(items, options, deadline)
         for batch, call in sending.steps():
@@ -214,7 +216,11 @@ class Client:
     def get_many(
         self, job_ids: Iterable[str], *, full: bool = False, deadline: Duration | None = None
     ) -> list[Job | None]:
-        """Read jobs by id, each or None when it is missing, in the order given. `deadline` is that of each call."""
+        """Read jobs by id, each or None when it is missing, in the order given. `deadline` is that of each call.
+
+        Any number of ids, in as many calls as it takes. Raises FieldInvalid for what cannot be an id; Unavailable,
+        CallTimeout.
+        """
         reading = self._operations.get_many(job_ids, full, deadline)
         while (call := reading.next_call()) is not None:
             reading.take(self._wire.run(call))
@@ -245,14 +251,16 @@ class Client:
             yield JobHandle(self, job.job_id, state=job.state)
 
     def workers(self, *, deadline: Duration | None = None) -> Iterator[WorkerInfo]:
-        """Iterate over the workers that are connected or were seen in the last hour, by their id. `deadline` is that of
-        each page."""
+        """Iterate over the workers that are connected or were seen in the last hour, by their id.
+
+        `deadline` is that of each page. Raises Unavailable, CallTimeout.
+        """
         pages = self._operations.worker_pages(deadline)
         while (call := pages.next_call()) is not None:
             yield from pages.take(self._wire.run(call))
 
     def server_info(self, *, deadline: Duration | None = None) -> ServerInfo:
-        """Ask the server for its version, limits and place in its log."""
+        """Ask the server for its version, limits and place in its log. Raises Unavailable, CallTimeout."""
         return self._wire.run(self._operations.server_info(deadline))
 
     # --- follow

@@ -106,8 +106,8 @@ class AsyncClient:
 
         The payload is encoded as `jobwire.codecs` says: JSON unless it is bytes or a protobuf message. A repeat with
         the same `key` never makes a second job. Submits that come while others are under way share a call with one
-        another, but no more: each has its own answer, error and deadline. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
-        RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
+        another, but no more: each has its own answer, error and deadline. Raises ArgumentInvalid, NotEncodable;
+        FieldInvalid, PayloadTooLarge, RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
         """
         submitted = await self._wire.submit(self._operations.submit(type, payload, options, deadline))
         return AsyncJobHandle(self, submitted.job_id, state=submitted.state, created=submitted.created)
@@ -140,7 +140,7 @@ class AsyncClient:
         """Submit any number of jobs as the iterator is consumed, holding one batch in memory; yield their results.
 
         Batches have at most 1,000 jobs and 4 MiB. `deadline` is that of each batch. When the server is gone, the jobs
-        not yet sent get that error as their result too. Raises nothing but what `items` raises, and ClientClosed.
+        not yet sent get that error as their result too. Raises only what `items` raises.
         """
         sending = self._operations.submit_each(items, options, deadline)
         for batch, call in sending.steps():

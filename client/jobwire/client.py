@@ -34,8 +34,8 @@ class Client:
 
     The address is the argument, else JOBWIRE_ADDRESS, else 127.0.0.1:7780. Every call has a deadline (each method takes
     its own), is tried again while the server is UNAVAILABLE and the deadline allows it, and raises errors of
-    `jobwire.errors` only. A client can be pickled, and works on in a forked child with a connection of its own, provided
-    that no other thread is in the middle of a call at the fork: gRPC itself cannot fork then.
+    `jobwire.errors` only. A client can be pickled, and works on in a forked child with a connection of its own, as long
+    as no other thread is in the middle of a call when the process forks: gRPC cannot fork then.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class Client:
 
         The payload is encoded as `jobwire.codecs` says: JSON unless it is bytes or a protobuf message. A repeat with
         the same `key` never makes a second job. Submits that come while others are under way share a call with one
-        another, but no more: each has its own answer, error and deadline. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
-        RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
+        another, but no more: each has its own answer, error and deadline. Raises ArgumentInvalid, NotEncodable;
+        FieldInvalid, PayloadTooLarge, RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
         """
         submitted = self._wire.submit(self._operations.submit(type, payload, options, deadline))
         return JobHandle(self, submitted.job_id, state=submitted.state, created=submitted.created)
@@ -142,7 +142,7 @@ class Client:
         """Submit any number of jobs as the iterator is consumed, holding one batch in memory; yield their results.
 
         Batches have at most 1,000 jobs and 4 MiB. `deadline` is that of each batch. When the server is gone, the jobs
-        not yet sent get that error as their result too. Raises nothing but what `items` raises, and ClientClosed.
+        not yet sent get that error as their result too. Raises only what `items` raises.
         """
         sending = self._operations.submit_each(items, options, deadline)
         for batch, call in sending.steps():

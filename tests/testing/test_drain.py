@@ -85,7 +85,7 @@ def test_a_type_without_a_handler_stays_where_it_is(jobwire: Jobwire) -> None:
 def test_handlers_of_another_app_can_be_given_to_one_drain(jobwire: Jobwire) -> None:
     other = App("other")
     ran = threading.Event()
-    other.job("unknown.type")(lambda: ran.set())
+    other.job("unknown.type")(ran.set)
     jobwire.client.submit("unknown.type")
 
     assert jobwire.drain(other).succeeded == 1

@@ -106,13 +106,16 @@ async def test_the_button_cancels(folder: Path) -> None:
     for name, text in files_of(PAGE).items():
         (folder / name).write_text(text, encoding="utf-8")
     start_server, start_web, *_ = commands_of(PAGE)
-    async with typed(start_server, folder, "ready "), typed(start_web, folder, "startup complete"):
-        async with browser(folder / "web") as user:
-            await user.get("/")
-            made = (await user.post("/reports", json={"month": "2026-10"})).json()
-            async with event_source(user, made["events"]) as events:
-                while (await anext(events)).data["state"] != "PROCESSING":
-                    pass
-                assert (await user.post(f"/jobs/{made['id']}/cancel")).status_code == 202
-                rest = [event async for event in events]
+    async with (
+        typed(start_server, folder, "ready "),
+        typed(start_web, folder, "startup complete"),
+        browser(folder / "web") as user,
+    ):
+        await user.get("/")
+        made = (await user.post("/reports", json={"month": "2026-10"})).json()
+        async with event_source(user, made["events"]) as events:
+            while (await anext(events)).data["state"] != "PROCESSING":
+                pass
+            assert (await user.post(f"/jobs/{made['id']}/cancel")).status_code == 202
+            rest = [event async for event in events]
     assert (rest[-1].kind, rest[-1].data["state"]) == ("end", "CANCELLED")

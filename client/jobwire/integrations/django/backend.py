@@ -29,6 +29,7 @@ from jobwire.integrations.django.tasks_of_django import (
     task_enqueued,
 )
 from jobwire.models import Job, JobError, JobState
+from jobwire.settings import Settings
 
 BACKEND_HEADER: Final = "django-backend"
 _JOB_OPTIONS: Final = ("max_attempts", "timeout", "retention")
@@ -42,6 +43,12 @@ _STATUS: Final = {
     JobState.EXPIRED: TaskResultStatus.FAILED,
 }
 """Whatever else a job does, it waits: READY."""
+
+
+@functools.lru_cache(maxsize=16)
+def _shared_client(settings: Settings) -> Client:
+    """Django makes a backend for each thread; a connection for each would be too many."""
+    return Client.from_settings(settings)
 
 
 def job_priority(priority: int) -> int:
@@ -76,11 +83,11 @@ class JobwireBackend(BaseTaskBackend):
         self._on_commit = bool(self.options.get("enqueue_on_commit", params.get("ENQUEUE_ON_COMMIT", True)))
         self._outbox = bool(self.options.get("outbox", False))
 
-    @functools.cached_property
+    @property
     def client(self) -> Client:
-        """The client, shared by all threads; made when it is first needed, and anew in a forked child."""
+        """The client: one for all threads of this process. Raises ArgumentInvalid when its options are wrong."""
         chosen = {name: self.options[name] for name in _CONNECTION_OPTIONS if name in self.options}
-        return Client(chosen.pop("address", None), **chosen)
+        return _shared_client(Client(chosen.pop("address", None), **chosen).settings)
 
     def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
         """See Django. Raises ArgumentInvalid for what cannot be a job; JobwireError when it is submitted at once."""

@@ -77,7 +77,8 @@ async def test_the_bar_moves_and_goes_on_after_a_kill_of_the_server(folder: Path
     async with (
         typed(start_web, folder, "startup complete"),
         browser(folder / "web") as user,
-        browser(folder / "web") as stranger,typed(start_server, folder, "ready ") as server
+        browser(folder / "web") as stranger,
+        typed(start_server, folder, "ready ") as server,
     ):
         page = await user.get("/")
         assert "EventSource" in page.text

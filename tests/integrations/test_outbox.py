@@ -260,7 +260,13 @@ def test_every_option_of_a_submit_survives_the_row(jobwire: Jobwire) -> None:
     submission = Row(1, *row[:-1]).submission()
     job = jobwire.client.submit(submission.type, submission.payload, **submission.options).get()
     spec = job.spec
-    assert (job.job_id, spec.queue, spec.priority, spec.labels, spec.headers) == (row.id, "q", 1, {"l": "1"}, {"h": "2"})
+    assert (job.job_id, spec.queue, spec.priority, spec.labels, spec.headers) == (
+        row.id,
+        "q",
+        1,
+        {"l": "1"},
+        {"h": "2"},
+    )
     assert (spec.attempt_timeout, spec.retention) == (timedelta(seconds=90), timedelta(days=2))
     assert spec.retry_policy is not None
     assert (spec.retry_policy.max_attempts, spec.retry_policy.initial_backoff) == (4, timedelta(seconds=3))

@@ -38,7 +38,7 @@ def discover(modules: Iterable[str] = ()) -> Mapping[str, Task]:
     found: dict[str, Task] = {}
     for module in list(sys.modules.values()):
         for value in list(vars(module).values()) if isinstance(module, type(sys)) else ():
-            if isinstance(value, Task):
+            if _is_task(value):
                 found[value.module_path] = value
     return found
 
@@ -47,4 +47,9 @@ def known_task(path: str) -> Task | None:
     """Find a task by its path, in modules that are imported already: a job does not choose what is imported."""
     module_name, _, name = path.rpartition(".")
     value: Any = getattr(sys.modules.get(module_name), name, None)
-    return value if isinstance(value, Task) else None
+    return value if _is_task(value) else None
+
+
+def _is_task(value: object) -> bool:
+    """By its real type: `isinstance` would wake Django's lazy objects, and some cannot be woken in every project."""
+    return issubclass(type(value), Task)

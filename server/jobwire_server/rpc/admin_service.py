@@ -11,7 +11,7 @@ from jobwire_server.domain.limits import Limits
 from jobwire_server.domain.validation import check_page_size
 from jobwire_server.rpc import page_token
 from jobwire_server.rpc.calls import Calls, Handler
-from jobwire_server.rpc.convert.admin import server_info_response, workers_response
+from jobwire_server.rpc.convert.admin import server_info_response, type_capabilities, workers_response
 from jobwire_server.rpc.settings import ServerFacts
 from jobwire_server.store.base import Store
 
@@ -41,7 +41,8 @@ class AdminService:
     async def get_server_info(self, raw: bytes, _left: float | None) -> bytes:
         """Tell version, limits, positions and what recovery did."""
         pb.GetServerInfoRequest.FromString(raw)
-        return server_info_response(self._facts, self._limits, await self._store.position())
+        capabilities = type_capabilities(self._facts.types, self._roster.types())
+        return server_info_response(self._facts, capabilities, self._limits, await self._store.position())
 
     async def list_workers(self, raw: bytes, _left: float | None) -> bytes:
         """List the workers that are here, or were lately."""

@@ -62,7 +62,8 @@ class ServerFacts:
 
     version: str
     store_kind: str = "sqlite"
-    capabilities: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    """Those that the server's own pool serves, also while it is away."""
     start_time_us: int = 0
     recovery: RecoveryFacts | None = None
     max_depth: int = 0

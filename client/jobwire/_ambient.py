@@ -7,7 +7,6 @@ import os
 import random  # noqa: TID251 - the place where chance is made
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -56,7 +55,8 @@ def _new_id() -> str:
     chance = int.from_bytes(os.urandom(10))
     version_and_chance = 0x7 << 12 | chance >> 68
     variant_and_chance = 0b10 << 62 | chance & (1 << 62) - 1
-    return str(uuid.UUID(int=milliseconds << 80 | version_and_chance << 64 | variant_and_chance))
+    digits = f"{milliseconds << 80 | version_and_chance << 64 | variant_and_chance:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 from jobwire import _convert
 from jobwire._ambient import Ambient
@@ -18,6 +18,7 @@ from jobwire._requests import (
     Moment,
     Submission,
     SubmitOptions,
+    Submitted,
     atomic_request,
     batch_answer,
     batches,
@@ -29,7 +30,7 @@ from jobwire._requests import (
 )
 from jobwire.durations import Duration, parse_duration
 from jobwire.errors import ArgumentInvalid, DeadlineExceeded, JobwireError, ServerBug, Unavailable
-from jobwire.models import Job, JobFilter, JobStatus, ServerInfo, WatchCursor, WorkerInfo
+from jobwire.models import Job, JobFilter, ServerInfo, WatchCursor, WorkerInfo
 from jobwire.settings import Settings, positive
 from jobwire.v1 import admin_service_pb2, job_service_pb2
 
@@ -63,14 +64,6 @@ class WatchOptions(TypedDict, total=False):
 
 BatchOutcome = Sequence[job_service_pb2.SubmitResult] | JobwireError | None
 """What became of the call for one batch; None = it was not made."""
-
-
-class Submitted(NamedTuple):
-    """What the server says to a submit."""
-
-    job_id: str
-    created: bool
-    status: JobStatus
 
 
 class Operations:
@@ -212,7 +205,7 @@ class Operations:
 
 
 def _submitted(answer: job_service_pb2.SubmitJobResponse) -> Submitted:
-    return Submitted(answer.job.job_id, answer.created, _convert.status_of(answer.job.status))
+    return Submitted(answer.job.job_id, answer.created, _convert.state_of(answer.job.status.state))
 
 
 def _atomic_answers(answer: job_service_pb2.BatchSubmitJobsResponse) -> Sequence[BatchAnswer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from types import TracebackType
@@ -13,16 +14,18 @@ import grpc
 from jobwire._aio_wire import AioWire
 from jobwire._ambient import Ambient
 from jobwire._channel import open_aio_channel
+from jobwire._completing import CHUNKS_AHEAD, Allowance, Chunk, Open, refuse_names_of_one
 from jobwire._operations import BatchOutcome, Items, Operations, WatchOptions
-from jobwire._requests import BatchAnswer, CommonOptions, SubmitOptions, check_batch_options
+from jobwire._requests import MAX_BATCH_SIZE, BatchAnswer, CommonOptions, SubmitOptions, check_batch_options
 from jobwire.durations import Duration
-from jobwire.errors import JobwireError
+from jobwire.errors import JobwireError, PositionLost
 from jobwire.handle import AsyncJobHandle, SubmitResult, value_of
 from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo, WorkerInfo
 from jobwire.settings import DEFAULT_DEADLINE, Settings, make_settings
 from jobwire.watching import AsyncWatch
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class AsyncClient:
@@ -105,8 +108,8 @@ class AsyncClient:
         the same `key` never makes a second job. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
         RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
         """
-        submitted = await self._wire.run(self._operations.submit(type, payload, options, deadline))
-        return AsyncJobHandle(self, submitted.job_id, state=submitted.status.state, created=submitted.created)
+        submitted = await self._wire.submit(self._operations.submit(type, payload, options, deadline))
+        return AsyncJobHandle(self, submitted.job_id, state=submitted.state, created=submitted.created)
 
     async def submit_many(
         self,
@@ -155,6 +158,48 @@ class AsyncClient:
         handle = AsyncJobHandle[Any](self, answer.job_id, state=answer.state, created=answer.created)
         return SubmitResult(handle, answer.created)
 
+    async def map(
+        self,
+        type: str,  # noqa: A002
+        payloads: Iterable[object],
+        *,
+        wait: Duration | None = None,
+        returning: type[T] | None = None,
+        deadline: Duration | None = None,
+        **options: Unpack[CommonOptions],
+    ) -> AsyncIterator[Any]:
+        """Submit a job for each payload, and iterate over their results in the order of the payloads.
+
+        Jobs are submitted in batches as the iterator is consumed, at most 4,000 ahead of the result that is due, so
+        that `payloads` may be endless. `wait` is for all results together, `returning` their type, `deadline` that
+        of each batch. Raises what `submit` and `result` raise, when the result of that job is due; the others go on.
+        """
+        refuse_names_of_one(options)
+        time = Allowance(wait, self._wire.now())
+        submitting = self.submit_each(((type, each) for each in payloads), deadline=deadline, **options)
+        ahead: deque[Chunk[AsyncJobHandle[Any]]] = deque()
+        while True:
+            while len(ahead) < CHUNKS_AHEAD and (results := await _some(submitting)):
+                ahead.append(Chunk(results))
+            if not ahead:
+                return
+            async for job in self._ends_in_order(ahead.popleft(), time):
+                yield value_of(job, returning)
+
+    async def _ends_in_order(self, chunk: Chunk[AsyncJobHandle[Any]], time: Allowance) -> AsyncIterator[Job]:
+        ids, left = chunk.ids, time.left(self._wire.now())
+        if not ids:
+            chunk.due.popleft().unwrap()  # all were refused: the first of their errors
+        async with self.watch(job_ids=ids, snapshot=True, until_all_terminal=True, full=True, timeout=left) as watch:
+            while chunk.due:
+                job_id = chunk.due.popleft().unwrap().id
+                while not chunk.has(job_id):
+                    event = await anext(watch, None)
+                    if event is None:
+                        break
+                    chunk.take(event)
+                yield chunk.job(job_id) or await self.get(job_id)
+
     # --- read
 
     def job(self, job_id: str) -> AsyncJobHandle[Any]:
@@ -187,6 +232,13 @@ class AsyncClient:
         while (call := pages.next_call()) is not None:
             for job in pages.take(await self._wire.run(call)):
                 yield job
+
+    async def handles(
+        self, where: JobFilter | None = None, *, page_size: int = 200, deadline: Duration | None = None
+    ) -> AsyncIterator[AsyncJobHandle[Any]]:
+        """Iterate over handles of the jobs that match, to retry, cancel or watch them. See `jobs`."""
+        async for job in self.jobs(where, page_size=page_size, deadline=deadline):
+            yield AsyncJobHandle(self, job.job_id, state=job.state)
 
     async def workers(self, *, deadline: Duration | None = None) -> AsyncIterator[WorkerInfo]:
         """Iterate over the workers that are connected or were seen in the last hour, by their id. `deadline` is that of
@@ -224,6 +276,49 @@ class AsyncClient:
         See `JobHandle.watch`.
         """
         return AsyncWatch(self._wire, self._operations.follow_job(job_id, full, after_revision, timeout))
+
+    async def as_completed(
+        self, handles: Iterable[AsyncJobHandle[R]], *, timeout: Duration | None = None
+    ) -> AsyncIterator[AsyncJobHandle[R]]:
+        """Iterate over handles as their jobs end, however they do: `result()` of each then answers at once.
+
+        It watches, and asks nobody again and again; cuts and restarts of the server do not show. A handle whose job
+        does not exist is yielded too. Raises WaitTimeout when not all have ended within `timeout`; the jobs go on.
+        """
+        waiting = Open(handles)
+        time = Allowance(timeout, self._wire.now())
+        if waiting and waiting.can_be_named:
+            left = time.left(self._wire.now())
+            async with self.watch(job_ids=waiting.ids, snapshot=True, until_all_terminal=True, timeout=left) as watch:
+                async for event in watch:
+                    for handle in waiting.take(event):
+                        yield handle
+            for handle in waiting.rest():
+                yield handle
+        while waiting:
+            async for handle in self._ends_among_others(waiting, time):
+                yield handle
+
+    async def _ends_among_others(
+        self, waiting: Open[AsyncJobHandle[R]], time: Allowance
+    ) -> AsyncIterator[AsyncJobHandle[R]]:
+        """Look at all of them once, then follow the changes since; return early when that place is lost."""
+        after, ids = (await self.server_info()).current, waiting.ids
+        jobs = await self.get_many(ids)
+        where = waiting.conditions(jobs)
+        for handle in waiting.look(ids, jobs):
+            yield handle
+        if not waiting:
+            return
+        try:
+            async with self.watch(where, after=after, timeout=time.left(self._wire.now())) as watch:
+                async for event in watch:
+                    for handle in waiting.take(event):
+                        yield handle
+                    if not waiting:
+                        return
+        except PositionLost:
+            return  # the reader was slower than the log is long: look at all again
 
     async def wait(self, job_id: str, *, timeout: Duration | None = None) -> Job:
         """Wait until a job has ended, however it did, and return it in full. Raises WaitTimeout, JobNotFound."""
@@ -269,3 +364,13 @@ class AsyncClient:
     async def delete(self, job_id: str, *, allow_missing: bool = False, deadline: Duration | None = None) -> None:
         """Remove an ended job for good. See `JobHandle.delete`."""
         await self._wire.run(self._operations.delete(job_id, allow_missing, deadline))
+
+
+async def _some(results: AsyncIterator[T]) -> list[T]:
+    """Take the next batch."""
+    taken: list[T] = []
+    async for result in results:
+        taken.append(result)
+        if len(taken) == MAX_BATCH_SIZE:
+            break
+    return taken

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -12,17 +14,19 @@ import grpc
 
 from jobwire._ambient import Ambient
 from jobwire._channel import open_channel
+from jobwire._completing import CHUNKS_AHEAD, Allowance, Chunk, Open, refuse_names_of_one
 from jobwire._operations import BatchOutcome, Items, Operations, WatchOptions
-from jobwire._requests import BatchAnswer, CommonOptions, SubmitOptions, check_batch_options
+from jobwire._requests import MAX_BATCH_SIZE, BatchAnswer, CommonOptions, SubmitOptions, check_batch_options
 from jobwire._wire import Wire
 from jobwire.durations import Duration
-from jobwire.errors import JobwireError
+from jobwire.errors import JobwireError, PositionLost
 from jobwire.handle import JobHandle, SubmitResult, value_of
 from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo, WorkerInfo
 from jobwire.settings import DEFAULT_DEADLINE, Settings, make_settings
 from jobwire.watching import Watch
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Client:
@@ -105,8 +109,8 @@ class Client:
         the same `key` never makes a second job. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
         RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
         """
-        submitted = self._wire.run(self._operations.submit(type, payload, options, deadline))
-        return JobHandle(self, submitted.job_id, state=submitted.status.state, created=submitted.created)
+        submitted = self._wire.submit(self._operations.submit(type, payload, options, deadline))
+        return JobHandle(self, submitted.job_id, state=submitted.state, created=submitted.created)
 
     def submit_many(
         self,
@@ -155,6 +159,48 @@ class Client:
         handle = JobHandle[Any](self, answer.job_id, state=answer.state, created=answer.created)
         return SubmitResult(handle, answer.created)
 
+    def map(
+        self,
+        type: str,  # noqa: A002
+        payloads: Iterable[object],
+        *,
+        wait: Duration | None = None,
+        returning: type[T] | None = None,
+        deadline: Duration | None = None,
+        **options: Unpack[CommonOptions],
+    ) -> Iterator[Any]:
+        """Submit a job for each payload, and iterate over their results in the order of the payloads.
+
+        Jobs are submitted in batches as the iterator is consumed, at most 4,000 ahead of the result that is due, so
+        that `payloads` may be endless. `wait` is for all results together, `returning` their type, `deadline` that
+        of each batch. Raises what `submit` and `result` raise, when the result of that job is due; the others go on.
+        """
+        refuse_names_of_one(options)
+        time = Allowance(wait, self._wire.now())
+        submitting = self.submit_each(((type, each) for each in payloads), deadline=deadline, **options)
+        ahead: deque[Chunk[JobHandle[Any]]] = deque()
+        while True:
+            while len(ahead) < CHUNKS_AHEAD and (results := list(islice(submitting, MAX_BATCH_SIZE))):
+                ahead.append(Chunk(results))
+            if not ahead:
+                return
+            for job in self._ends_in_order(ahead.popleft(), time):
+                yield value_of(job, returning)
+
+    def _ends_in_order(self, chunk: Chunk[JobHandle[Any]], time: Allowance) -> Iterator[Job]:
+        ids, left = chunk.ids, time.left(self._wire.now())
+        if not ids:
+            chunk.due.popleft().unwrap()  # all were refused: the first of their errors
+        with self.watch(job_ids=ids, snapshot=True, until_all_terminal=True, full=True, timeout=left) as watch:
+            while chunk.due:
+                job_id = chunk.due.popleft().unwrap().id
+                while not chunk.has(job_id):
+                    event = next(watch, None)
+                    if event is None:
+                        break
+                    chunk.take(event)
+                yield chunk.job(job_id) or self.get(job_id)
+
     # --- read
 
     def job(self, job_id: str) -> JobHandle[Any]:
@@ -186,6 +232,13 @@ class Client:
         pages = self._operations.pages(where, full, page_size, deadline)
         while (call := pages.next_call()) is not None:
             yield from pages.take(self._wire.run(call))
+
+    def handles(
+        self, where: JobFilter | None = None, *, page_size: int = 200, deadline: Duration | None = None
+    ) -> Iterator[JobHandle[Any]]:
+        """Iterate over handles of the jobs that match, to retry, cancel or watch them. See `jobs`."""
+        for job in self.jobs(where, page_size=page_size, deadline=deadline):
+            yield JobHandle(self, job.job_id, state=job.state)
 
     def workers(self, *, deadline: Duration | None = None) -> Iterator[WorkerInfo]:
         """Iterate over the workers that are connected or were seen in the last hour, by their id. `deadline` is that of
@@ -222,6 +275,42 @@ class Client:
         See `JobHandle.watch`.
         """
         return Watch(self._wire, self._operations.follow_job(job_id, full, after_revision, timeout))
+
+    def as_completed(
+        self, handles: Iterable[JobHandle[R]], *, timeout: Duration | None = None
+    ) -> Iterator[JobHandle[R]]:
+        """Iterate over handles as their jobs end, however they do: `result()` of each then answers at once.
+
+        It watches, and asks nobody again and again; cuts and restarts of the server do not show. A handle whose job
+        does not exist is yielded too. Raises WaitTimeout when not all have ended within `timeout`; the jobs go on.
+        """
+        waiting = Open(handles)
+        time = Allowance(timeout, self._wire.now())
+        if waiting and waiting.can_be_named:
+            left = time.left(self._wire.now())
+            with self.watch(job_ids=waiting.ids, snapshot=True, until_all_terminal=True, timeout=left) as watch:
+                for event in watch:
+                    yield from waiting.take(event)
+            yield from waiting.rest()
+        while waiting:
+            yield from self._ends_among_others(waiting, time)
+
+    def _ends_among_others(self, waiting: Open[JobHandle[R]], time: Allowance) -> Iterator[JobHandle[R]]:
+        """Look at all of them once, then follow the changes since; return early when that place is lost."""
+        after, ids = self.server_info().current, waiting.ids
+        jobs = self.get_many(ids)
+        where = waiting.conditions(jobs)
+        yield from waiting.look(ids, jobs)
+        if not waiting:
+            return
+        try:
+            with self.watch(where, after=after, timeout=time.left(self._wire.now())) as watch:
+                for event in watch:
+                    yield from waiting.take(event)
+                    if not waiting:
+                        return
+        except PositionLost:
+            return  # the reader was slower than the log is long: look at all again
 
     def wait(self, job_id: str, *, timeout: Duration | None = None) -> Job:
         """Wait until a job has ended, however it did, and return it in full. Raises WaitTimeout, JobNotFound."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from datetime import date
 
 import pytest
 
 from jobwire import App, Client, JobFailed, JobState, WaitTimeout
 from jobwire.errors import ArgumentInvalid
 from jobwire.testing import Drained, Jobwire
+from tests.testing import shop
 
 
 def test_a_drain_runs_what_was_submitted_and_says_so(jobwire: Jobwire, sent: list[str]) -> None:
@@ -22,6 +24,20 @@ def test_a_drain_runs_what_was_submitted_and_says_so(jobwire: Jobwire, sent: lis
     assert job.result(timeout="5s") == {"to": "ada@example.org", "day": "2026-01-02"}
     (attempt,) = job.get().attempts
     assert attempt.worker_id == "jobwire-testing"
+
+
+def test_typed_jobs_come_to_the_tests_own_server(jobwire: Jobwire) -> None:
+    job = shop.send_email.submit("ada@example.org", html=True)
+    jobwire.assert_submitted(shop.send_email, to="ada@example.org", html=True)
+    jobwire.drain()
+    assert job.result(timeout="5s") == shop.Receipt("ada@example.org", date(2026, 1, 2))
+
+
+@pytest.mark.asyncio
+async def test_typed_jobs_of_async_tests_do_too(jobwire: Jobwire) -> None:
+    job = await shop.count.asubmit([1, 2])
+    await jobwire.adrain()
+    assert await job.result(timeout="5s") == 3
 
 
 def test_async_handlers_run_too(jobwire: Jobwire, sent: list[str]) -> None:

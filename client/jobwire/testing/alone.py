@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import typing
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from jobwire._packing import Packing, result_type_of
 from jobwire.codecs import decode, encode
 from jobwire.durations import Duration, parse_duration
 from jobwire.payload import Payload
@@ -98,8 +98,9 @@ def call(handler: Handler[..., Any], ctx: JobContext | None = None, /, *args: An
     is what is tested. An async handler runs on an event loop of its own: in async tests await `acall`.
 
     Returns the result as a client would read it (as the annotated type, if there is one), or the Snooze, Retry, Fail or
-    Cancel that the handler returned. What the handler raises is raised. Raises PayloadMismatch when the arguments do
-    not fit, NotEncodable when they or the result cannot travel.
+    Cancel that the handler returned. What the handler raises is raised. Raises TypeError when the function could not be
+    called so, PayloadMismatch when the arguments do not fit its annotations, NotEncodable when they or the result
+    cannot travel.
     """
     if not handler.is_async:
         args, kwargs = _prepared(handler, ctx, args, kwargs)
@@ -126,14 +127,7 @@ def _prepared(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments as they are after their way through a payload."""
     arguments = handler.arguments
-    given = [*args, *kwargs.values()]
-    if arguments.whole is not None and len(given) == 1:
-        payload = encode(given[0])
-    elif kwargs:
-        payload = encode({**dict(zip(arguments.places, args, strict=False)), **kwargs})
-    else:
-        payload = encode(list(args)) if args else None
-    by_place, by_name = arguments.bind(payload)
+    by_place, by_name = arguments.bind(Packing(handler.function, arguments).payload(args, kwargs))
     first = (ctx or context(type=handler.type),) if arguments.wants_context else ()
     return (*first, *by_place), dict(by_name)
 
@@ -141,18 +135,5 @@ def _prepared(
 def _returned(handler: Handler[..., Any], value: Any) -> Any:
     if isinstance(value, Steering):
         return value
-    wanted = _result_type(handler)
+    wanted = result_type_of(handler.function)
     return decode(encode(value)) if wanted is None else decode(encode(value), wanted)
-
-
-def _result_type(handler: Handler[..., Any]) -> Any:
-    """What the handler is annotated to return, where a result can be read as that."""
-    try:
-        hint = typing.get_type_hints(handler.function).get("return")
-    except (NameError, TypeError, AttributeError):
-        return None
-    if hint in (None, type(None), Any, object) or any(
-        isinstance(part, type) and issubclass(part, Steering) for part in typing.get_args(hint)
-    ):
-        return None
-    return hint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ class Jobwire:
         """Begin. `apps`: whose handlers `drain` runs. Raises EngineUnavailable, EngineFailed."""
         self._engine = engine
         self._apps: list[App] = []
+        self._undo = ExitStack()
         begun = engine.ask("begin")
         self._now_us = int(begun["now_us"])
         self._settings = Settings(address=str(begun["address"]), origin="argument")
@@ -53,10 +54,7 @@ class Jobwire:
 
     def end(self) -> None:
         """End the server and the connections to it. `client` is closed; other clients are cut off."""
-        if self._client is not None:
-            self._client.close()
-        if self._channel is not None:
-            self._channel.close()
+        self._undo.close()
         self._engine.ask("end")
 
     # --- how to reach it ----------------------------------------------------------------------------------------------
@@ -71,6 +69,7 @@ class Jobwire:
         """A client for threads, closed at the end of the test."""
         if self._client is None:
             self._client = Client.from_settings(self._settings)
+            self._undo.callback(self._client.close)
         return self._client
 
     def async_client(self) -> AsyncClient:
@@ -78,13 +77,15 @@ class Jobwire:
         return AsyncClient.from_settings(self._settings)
 
     def use(self, app: App) -> None:
-        """Let `drain` run the handlers of this app, too. Raises ValueError when it has one for a type that is taken."""
+        """Let `drain` run the handlers of this app, too, and what its typed jobs submit (`send_email.submit(…)`) come
+        here until the end. Raises ValueError when it has a handler for a type that is taken."""
         if app in self._apps:
             return
         taken = sorted(self._all_handlers().keys() & app.handlers.keys())
         if taken:
             raise ValueError(f"Two apps have a handler for {', '.join(taken)}. Use one of them in a test.")
         self._apps.append(app)
+        self._undo.enter_context(app.connect(self.address))
 
     # --- running jobs -------------------------------------------------------------------------------------------------
 
@@ -110,6 +111,7 @@ class Jobwire:
     def _drain(self, apps: Sequence[App], slots: int, seconds: float) -> Drained:
         if self._channel is None:
             self._channel = open_channel(self._settings)
+            self._undo.callback(self._channel.close)
         handlers = {name: handler for app in apps for name, handler in app.handlers.items()}
         work = drain(
             self._channel, handlers, clock=_WorkerClock(self), slots=slots, timeout_seconds=seconds,

@@ -127,9 +127,9 @@ async def test_a_browser_that_comes_back_gets_what_it_has_not_seen(web: httpx.As
     job_id = await submit(jobwire, payload={"pages": 3})
     async with event_source(web, f"/jobs/{job_id}/events") as events:
         seen = await anext(events)
-    await jobwire.adrain()
 
     async with event_source(web, f"/jobs/{job_id}/events", seen.id) as events:
+        await jobwire.adrain()
         missed = [event async for event in events]
 
     assert missed[-1].kind == "end"

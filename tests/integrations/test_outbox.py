@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from jobwire import Client, JobState, RetryPolicy
+from jobwire import Client, JobState, RetryPolicy, SubmitOptions
 from jobwire.errors import ArgumentInvalid, NotEncodable
 from jobwire.outbox import DbApiOutbox, OutboxTable, Relay, Row, SqlAlchemyOutbox, new_row
 from jobwire.outbox.dbapi import Refused
@@ -99,6 +99,9 @@ def test_a_committed_row_becomes_a_job_with_its_id_and_goes(database: Database, 
     found = jobwire.assert_submitted("order.ship", {"order": 7})
     assert (found.job_id, found.queue, found.priority, found.labels) == (job_id, "shipping", 8, {"order": "7"})
     assert database.waiting() == 0
+    options: SubmitOptions = {"queue": "shipping", "priority": 8, "labels": {"order": "7"}, "key": job_id}
+    again = jobwire.client.submit("order.ship", {"order": 7}, job_id=job_id, **options)
+    assert not again.created  # the id is the key, too
 
 
 def test_a_row_that_is_rolled_back_becomes_nothing(database: Database, jobwire: Jobwire) -> None:

@@ -4,12 +4,13 @@ import secrets
 from pathlib import Path
 from typing import Annotated
 
+import jobs
 from fastapi import Cookie, FastAPI, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
 from jobwire import Job
-from jobwire.integrations.fastapi import JobwireDep, job_router, lifespan_client
+from jobwire.integrations.fastapi import job_router, lifespan_client
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -19,7 +20,7 @@ def owner_only(request: Request, job: Job) -> bool:
     return job.spec.labels.get("visitor") == request.cookies.get("visitor", "nobody")
 
 
-web = FastAPI(lifespan=lifespan_client())  # one client per process: JOBWIRE_ADDRESS, or 127.0.0.1:7780
+web = FastAPI(lifespan=lifespan_client(apps=[jobs.app]))  # one client per process; JOBWIRE_ADDRESS, or this machine
 web.include_router(job_router(prefix="/jobs", allow=owner_only))
 
 
@@ -45,7 +46,7 @@ def index(visitor: Annotated[str | None, Cookie()] = None) -> HTMLResponse:
 
 
 @web.post("/reports", status_code=202)
-async def make_report(body: ReportIn, jobs: JobwireDep, visitor: Annotated[str, Cookie()]) -> ReportOut:
+async def make_report(body: ReportIn, visitor: Annotated[str, Cookie()]) -> ReportOut:
     """Submit the job. When this returns, it is on disk: whatever restarts now, the report will be made."""
-    job = await jobs.submit("report.render", {"month": body.month}, labels={"visitor": visitor})
+    job = await jobs.render.options(labels={"visitor": visitor}).asubmit(body.month)
     return ReportOut(id=job.id, events=f"/jobs/{job.id}/events")

@@ -98,7 +98,7 @@ class Life:
         self.address = f"unix:{self._folder}/s"
         self.faults = Faults()
         self._service = Service(
-            load(Command.DEV, {"memory": True, "listen": self.address}, {}, None),
+            load(Command.DEV, {"memory": True, "listen": self.address, "grace": "1s", "drain_delay": "0s"}, {}, None),
             log=make_log(LogFormat.AUTO, LogLevel.ERROR),
             failpoint=no_failpoint,
             on_broken=on_broken,
@@ -117,8 +117,11 @@ class Life:
             raise
 
     async def end(self) -> None:
-        """End at once: whoever still calls is cut off."""
-        await self._undo.aclose()
+        """End. Whoever still calls is told so, and not cut off without a word."""
+        try:
+            await self._service.drain()
+        finally:
+            await self._undo.aclose()
 
     @property
     def now_us(self) -> int:

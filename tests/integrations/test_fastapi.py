@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 
 from jobwire import App, AsyncClient, Job, JobContext
 from jobwire.integrations.fastapi import JobwireDep, job_router, lifespan_client
-from jobwire.testing import Jobwire
+from jobwire.testing import EngineProcess, Jobwire, running
 from tests.helpers.processes import ServerProcess
 from tests.integrations.web import Event, event_source, serving
 
@@ -45,12 +45,16 @@ async def owner_only(request: Request, job: Job) -> bool:
 
 
 def make_app(address: str) -> FastAPI:
-    app = FastAPI(lifespan=lifespan_client(address))
+    app = FastAPI(lifespan=lifespan_client(address, apps=[jobs]))
     app.include_router(job_router(prefix="/jobs", allow=owner_only))
 
     @app.post("/renders", status_code=202)
     async def start(client: JobwireDep) -> str:
         return (await client.submit("render", {"pages": 3}, labels={"owner": "ada"})).id
+
+    @app.post("/typed", status_code=202)
+    async def start_typed() -> str:
+        return (await render.options(labels={"owner": "ada"}).asubmit(3)).id
 
     return app
 
@@ -76,6 +80,13 @@ async def test_a_job_is_submitted_read_and_done(web: httpx.AsyncClient, jobwire:
 
     done = (await web.get(f"/jobs/{job_id}")).json()
     assert (done["state"], done["ended"], done["result"]) == ("COMPLETED", True, {"pages": 3})
+
+
+async def test_typed_jobs_go_through_the_applications_client(jobwire_engine: EngineProcess, folder: Path) -> None:
+    with running(engine=jobwire_engine) as server:  # no app in use: only the lifespan can have bound it
+        async with serving(make_app(server.address), folder / "web") as client:
+            job_id = (await client.post("/typed")).json()
+        assert server.assert_submitted("render", pages=3).job_id == job_id
 
 
 async def test_a_failure_shows_its_message_and_nothing_of_the_stack(web: httpx.AsyncClient, jobwire: Jobwire) -> None:

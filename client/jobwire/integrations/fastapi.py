@@ -1,11 +1,11 @@
 """FastAPI: one client per process, a dependency for it, and routes that show a job to a browser.
 
-    app = FastAPI(lifespan=lifespan_client())
-    app.include_router(job_router(prefix="/jobs", allow=owner_only))
+    web = FastAPI(lifespan=lifespan_client(apps=[jobs.app]))
+    web.include_router(job_router(prefix="/jobs", allow=owner_only))
 
-    @app.post("/reports", status_code=202)
-    async def make_report(body: ReportIn, jobs: JobwireDep) -> JobRef:
-        job = await jobs.submit("report.render", {"month": body.month}, labels={"owner": body.owner})
+    @web.post("/reports", status_code=202)
+    async def make_report(body: ReportIn) -> JobRef:
+        job = await jobs.render.options(labels={"owner": body.owner}).asubmit(body.month)
         return JobRef(id=job.id, events=f"/jobs/{job.id}/events")
 
 Needs `pip install jobwire[fastapi]`.
@@ -14,7 +14,7 @@ Needs `pip install jobwire[fastapi]`.
 import inspect
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -25,6 +25,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import HTTPConnection
 
 from jobwire.aio import AsyncClient
+from jobwire.app import App
 from jobwire.codecs import decode
 from jobwire.errors import Conflict, DeadlineExceeded, InvalidRequest, JobwireError, NotDecodable, NotFound, Unavailable
 from jobwire.models import Job, JobState, JobStatus, JobUpdate
@@ -40,11 +41,14 @@ PING_SECONDS: Final = 15
 _STATE_NAME: Final = "jobwire"
 
 
-def lifespan_client(address: str | None = None, *, lifespan: Lifespan | None = None, **connection: Any) -> Lifespan:
+def lifespan_client(
+    address: str | None = None, *, apps: Sequence[App] = (), lifespan: Lifespan | None = None, **connection: Any
+) -> Lifespan:
     """Make a lifespan that keeps one `AsyncClient`, closed when the application ends.
 
-    address: the argument, else JOBWIRE_ADDRESS, else 127.0.0.1:7780. lifespan: the application's own, which runs inside
-    of it and may use `app.state.jobwire`. connection: as `AsyncClient` takes it. A server that is not there does not
+    address: the argument, else JOBWIRE_ADDRESS, else 127.0.0.1:7780. apps: whose typed jobs are submitted through it
+    (`await render.asubmit(month)`), by `App.bind`. lifespan: the application's own, which runs inside of it and may use
+    `app.state.jobwire`. connection: as `AsyncClient` takes it. A server that is not there does not
     keep the application from starting: the client connects when it is used. Raises ArgumentInvalid at the start.
     """
 
@@ -53,6 +57,8 @@ def lifespan_client(address: str | None = None, *, lifespan: Lifespan | None = N
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(AsyncClient(address, **connection))
             setattr(app.state, _STATE_NAME, client)
+            for each in apps:
+                each.bind(client)
             own = await stack.enter_async_context(lifespan(app)) if lifespan is not None else None
             yield own or {}
 

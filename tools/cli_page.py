@@ -1,4 +1,4 @@
-"""docs/cli.md: the commands, their flags, the exit codes and the error codes of the command line."""
+"""docs/reference/cli.md: the commands, their flags, the exit codes and the error codes of the command line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jobwire.cli.faults import LOCAL_CODES, ExitCode
 from jobwire.cli.flags import Command, global_options
 from jobwire.cli.root import COMMANDS, NOUNS, root
 from jobwire.cli.spec import LINE_FIELDS
+from jobwire.contexts import KEYS
 from tools.markdown import generated_from, table
 
 _INTRODUCTION: Final = """\
@@ -31,6 +32,18 @@ in [configuration.md](configuration.md).
 _TIMEOUT: Final = """\
 `--timeout` after `run`, `wait`, `watch` and `job result` is the limit of the waiting; before the command it is the
 deadline of each call. `NO_COLOR` and `CLICOLOR_FORCE` are obeyed."""
+
+_SETTINGS: Final = """\
+## Where settings come from
+
+A flag wins over the environment, that over the context, that over the default. A context is a set of settings under a
+name, in `~/.config/jobwire/config.toml` (`XDG_CONFIG_HOME` is obeyed; `JOBWIRE_CONTEXTS` names another file).
+`jobwire config show --origin` says of each setting where its value comes from.
+
+- `-c NAME` is a flag, so the context that it names wins over the environment. `JOBWIRE_CONTEXT` does not; the other
+  variables stand beside it.
+- TLS settings of a context count for the context's own address, and not for one from a flag or from the environment.
+- A relative path in a context is meant from the folder of the file."""
 
 _OUTPUT: Final = """\
 ## Output formats
@@ -58,7 +71,15 @@ strings), and every field is there: `null` where it is not set.
 | `worker list` | `{"workers": [Worker, ...], "next_page_token": ...}`, over all pages that were read |
 | `work` | `{"jobs": [{"job_id", "type", "queue", "attempt", "max_attempts", "outcome", "seconds", "error"}, ...]}` |
 | `version` | `{"client": {...}, "server": ServerInfo or null}` |
+| `db ...` | what the help of each command says |
 | `proto` | `{"files": [path, ...]}` |
+| `config show` | `{"file", "context", "settings": [{"name", "value", "origin": {"place", "name", "where"}}, ...]}` |
+| `config get` | `{"name", "value", "origin"}` |
+| `config list` | `{"file", "contexts": [{"name", "current", "settings": {...}}, ...]}` |
+| `doctor` | `{"ok", "findings": [{"check", "level", "text", "advice", "facts"}, ...]}` |
+| `check` | `{"check", "status", "text", "measure", "value", "warn", "crit"}` |
+| `health` | `{"healthy", "status", "error"}` |
+| any command with `--show-grpcurl` | `{"grpcurl": [line, ...], "then": text or null}` |
 | `conformance` | `{"points": [{"name", "verdict", "seconds", ...}, ...], "passed": ..., "failed": ...}` |
 
 With `json` and `jsonl` an error is one object on stderr,
@@ -68,7 +89,7 @@ _EXIT_CODES: Final = {
     ExitCode.DONE: "Done; for `run`, `wait`, `watch` and `job result`: the job is COMPLETED, or the condition holds; "
     "for `work`: drained after a signal or its last job.",
     ExitCode.UNEXPECTED: "Unexpected failure, here or in the server (INTERNAL, UNKNOWN, DATA_LOSS).",
-    ExitCode.USAGE: "Wrong usage, or INVALID_ARGUMENT.",
+    ExitCode.USAGE: "Wrong usage, a wrong setting, or INVALID_ARGUMENT.",
     ExitCode.JOB_FAILED: "The job ended FAILED; for `conformance`: points failed.",
     ExitCode.JOB_STOPPED: "The job ended CANCELLED or EXPIRED.",
     ExitCode.WAIT_TIMEOUT: "The time to wait is over; the job goes on.",
@@ -86,6 +107,10 @@ _EXIT_CODES: Final = {
     ExitCode.TERMINATED: "SIGTERM. The jobs go on.",
 }
 
+_OTHER_EXIT_CODES: Final = """\
+Two commands are read by machines that have exit codes of their own: `check` answers 0 ok, 1 warning, 2 critical,
+3 unknown; `health` answers 0 or 1."""
+
 _ERRORS: Final = """\
 ## Error codes
 
@@ -93,7 +118,7 @@ The code in `error[CODE]` is the `reason` of the server's `ErrorInfo` (see [erro
 which no server sends:"""
 
 _LINES: Final = """\
-### Lines of --from-jsonl
+### Lines of a JSONL file
 
 Each line is a JSON object with some of these fields:
 {fields}.
@@ -110,17 +135,22 @@ def render() -> str:
         generated_from("`client/jobwire/cli/`"),
         _INTRODUCTION,
         "## Global flags",
-        "They may stand before or after the command; the last one wins. A flag wins over the environment.",
+        "They may stand before or after the command; the last one wins.",
         table(("Flag", "Meaning"), [_row(option) for option in global_options()]),
         _TIMEOUT,
+        _SETTINGS,
+        table(("Setting", "Environment", "Meaning"),
+              ((f"`{key.name}`", f"`{key.variable}`", key.help) for key in KEYS.values())),
         _OUTPUT,
         "## Exit codes",
         table(("Code", "Meaning"), ((str(int(code)), _EXIT_CODES[code]) for code in ExitCode)),
+        _OTHER_EXIT_CODES,
         _ERRORS,
         table(("Code", "Exit code", "Meaning"),
               ((f"`{code}`", str(int(exit_code)), text) for code, (exit_code, text) in LOCAL_CODES.items())),
         "## Commands",
         *_commands(context),
+        *_db_commands(context),
     ]  # fmt: skip
     return "\n\n".join(blocks) + "\n"
 
@@ -137,6 +167,22 @@ def _commands(context: click.Context) -> Iterator[str]:
             found = command.get_command(inner, verb)
             assert found is not None
             yield from _section(found, verb, inner)
+
+
+def _db_commands(context: click.Context) -> Iterator[str]:
+    """The commands that look after a store: a plug-in of the server, with few of the global flags."""
+    group = root.get_command(context, "db")
+    assert isinstance(group, click.Group)
+    inner = click.Context(group, info_name="db", parent=context)
+    shared = {name for option in global_options() for name in option.opts}
+    for name in group.commands:
+        command = group.commands[name]
+        usage = "".join(f" {param.make_metavar(inner)}" for param in command.params if isinstance(param, click.Argument))
+        yield f"### {inner.command_path} {name}{usage}"
+        yield inspect.cleandoc(command.help or "")
+        options = [param for param in command.params if isinstance(param, click.Option)]
+        yield table(("Flag", "Meaning"), [_row(option) for option in options if not shared.intersection(option.opts)])
+        yield f"Example: `{(command.epilog or '').removeprefix('Example: ')}`"
 
 
 def _section(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
@@ -162,7 +208,7 @@ def _row(option: click.Option) -> tuple[str, str]:
 
 
 def _value(option: click.Option) -> str:
-    if option.is_flag:
+    if option.is_flag or option.count:
         return ""
     if option.metavar:
         return f" {option.metavar}"

@@ -21,7 +21,7 @@ from jobwire.durations import Duration
 from jobwire.errors import JobwireError, PositionLost
 from jobwire.handle import AsyncJobHandle, SubmitResult, value_of
 from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo, WorkerInfo
-from jobwire.settings import DEFAULT_DEADLINE, Settings, make_settings
+from jobwire.settings import Settings, make_settings
 from jobwire.watching import AsyncWatch
 
 T = TypeVar("T")
@@ -31,27 +31,33 @@ R = TypeVar("R")
 class AsyncClient:
     """Submits, reads, watches and steers jobs. Lazy: it connects at the first call, and belongs to that event loop.
 
-    The address is the argument, else JOBWIRE_ADDRESS, else 127.0.0.1:7780. Every call has a deadline (each method takes
-    its own), is tried again while the server is UNAVAILABLE and the deadline allows it, and raises errors of
-    `jobwire.errors` only. A client can be pickled.
+    What no argument says, the environment does (JOBWIRE_ADDRESS, ...), else the context that `jobwire config use` chose
+    or `context` names, else the default: 127.0.0.1:7780, 10 s for each call, no TLS. With an address, only a context
+    that is named counts.
+
+    Every call has a deadline (each method takes its own), is tried again while the server is UNAVAILABLE and the
+    deadline allows it, and raises errors of `jobwire.errors` only. A client can be pickled.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all by name but the first)
         self,
         address: str | None = None,
         *,
-        deadline: Duration = DEFAULT_DEADLINE,
+        deadline: Duration | None = None,
         patience: Duration | None = None,
         tries: int | None = None,
-        tls: bool = False,
+        tls: bool | None = None,
         ca: str | None = None,
         cert: str | None = None,
         key: str | None = None,
+        server_name: str | None = None,
+        context: str | None = None,
     ) -> None:
         """Check the settings (see `Settings`); nothing is sent. Raises ArgumentInvalid."""
         settings = make_settings(
-            address, os.environ, deadline=deadline, patience=patience, tries=tries, tls=tls, files=(ca, cert, key)
-        )
+            address, os.environ, deadline=deadline, patience=patience, tries=tries, tls=tls, files=(ca, cert, key),
+            server_name=server_name, context=context,
+        )  # fmt: skip
         self._set_up(settings, Ambient(), open_aio_channel)
 
     @classmethod

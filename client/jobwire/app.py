@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 
 from jobwire._clients import Clients, Connection, ConnectOptions, Pair, pair_of
 from jobwire.durations import Duration, parse_duration
-from jobwire.settings import DEFAULT_DEADLINE, make_settings
+from jobwire.settings import make_settings
 from jobwire.submitting import JobFunction
 from jobwire.worker.context import JobContext, current_job
 from jobwire.worker.handler import Handler, Runner
@@ -178,7 +178,7 @@ class App:
         max_jobs: int | None = None,
         max_jobs_per_child: int | None = None,
         memory_bytes_per_child: int | None = None,
-        tls: bool = False,
+        tls: bool | None = None,
         ca: str | None = None,
         cert: str | None = None,
         key: str | None = None,
@@ -191,7 +191,7 @@ class App:
             app.run(slots=8, queues={"mail": 3, "*": 1})
         ```
 
-        address: the argument, else JOBWIRE_ADDRESS, else 127.0.0.1:7780; a server that is not there is waited for.
+        address: the argument, else found as `Client` finds it; a server that is not there is waited for.
         slots: most handlers that run at once. queues: names, or names with weights; "*" is every queue not named beside
         it. worker_id: unique among live workers, default made of the host's name. lease: wished, default the server's.
         prefetch: jobs that may wait here beyond the slots, default as many as end within 0.1 s. grace: what running
@@ -219,9 +219,7 @@ class App:
             max_jobs_per_child=max_jobs_per_child,
             memory_bytes_per_child=memory_bytes_per_child,
         )
-        connection = make_settings(
-            address, os.environ, deadline=DEFAULT_DEADLINE, patience=None, tries=None, tls=tls, files=(ca, cert, key)
-        )
+        connection = make_settings(address, os.environ, tls=tls, files=(ca, cert, key))
         modules = [handler.function.__module__ for handler in self._handlers.values()]
         work_aloud(self._handlers, connection, settings, app_path=path_of(self, modules), quiet=quiet)
 

@@ -245,6 +245,8 @@ class ServerInfo:
     max_batch_size: int = 0
     max_depth: int = 0
     start_time: datetime | None = None
+    current_time: datetime | None = None
+    """Wall clock of the server's machine when it answered."""
     recovery: RecoveryReport | None = None
 
 

@@ -16,6 +16,8 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 from grpc_status import rpc_status
 
 from jobwire.v1 import admin_service_pb2, admin_service_pb2_grpc, job_pb2, job_service_pb2_grpc
@@ -245,7 +247,9 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         wanted = request.filter
         jobs = [job for job in reversed(self.jobs.values())
                 if (not wanted.states or job.status.state in wanted.states)
-                and (not wanted.types or job.spec.type in wanted.types)]  # fmt: skip
+                and (not wanted.types or job.spec.type in wanted.types)
+                and (not wanted.queues or job.spec.queue in wanted.queues)
+                and all(job.spec.labels.get(key) == value for key, value in wanted.labels.items())]  # fmt: skip
         start = int(request.page_token or "0")
         size = min(request.page_size or 50, 2)  # pages end early: clients must go on
         rest = str(start + size) if start + size < len(jobs) else ""
@@ -406,7 +410,14 @@ class ScriptedServer:
         self._server = grpc.server(ThreadPoolExecutor(max_workers=8), interceptors=[_Refusing()])
         job_service_pb2_grpc.add_JobServiceServicer_to_server(self.service, self._server)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(self.service, self._server)
+        self.health = HealthServicer()
+        self.tell_health("SERVING")
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self._server.add_insecure_port(self.address)
+
+    def tell_health(self, status: str) -> None:
+        """Change what the health service answers."""
+        self.health.set("", health_pb2.HealthCheckResponse.ServingStatus.Value(status))
 
     def __enter__(self) -> Self:
         self._server.start()

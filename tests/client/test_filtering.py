@@ -66,7 +66,7 @@ def test_younger_and_older_share_out_all_jobs() -> None:
 
 
 def test_two_ages_make_a_window_and_the_narrower_bound_wins() -> None:
-    made = compile_filter("age>1h age<7d age<2d created>2026-01-01T00:00:00Z", now=NOW)
+    made = compile_filter("age>30m age>1h age>10m age<7d age<2d created>2026-01-01T00:00:00Z", now=NOW)
 
     assert made.create_time_max.ToDatetime(UTC) == NOW - HOUR
     assert made.create_time_min.ToDatetime(UTC) == NOW - timedelta(days=2)

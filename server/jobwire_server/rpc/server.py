@@ -74,6 +74,7 @@ class RpcServer:
         self._calls = Calls(
             self._gate,
             settings,
+            message_bytes=self._jobs.limits.message_bytes,
             clock=clock,
             chance=chance,
             log=log or make_log(LogFormat.AUTO, LogLevel.WARNING),
@@ -144,7 +145,12 @@ class RpcServer:
             chance=self._chance,
         )
         admin = admin_service.AdminService(
-            self._store, self._facts, limits, roster=self._engine.roster, page_secret=page_secret
+            self._store,
+            self._facts,
+            limits,
+            roster=self._engine.roster,
+            clock=self._clock,
+            page_secret=page_secret,
         )
         services = {
             job_service.SERVICE: jobs.handlers(calls) | streams.handlers(calls),

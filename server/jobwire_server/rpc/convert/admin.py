@@ -25,7 +25,9 @@ def type_capabilities(own: Iterable[str], served: Iterable[str] | None) -> list[
     return [f"type:{name}" for name in sorted(names)] if len(names) <= MOST_TYPES else []
 
 
-def server_info_response(facts: ServerFacts, capabilities: Iterable[str], limits: Limits, position: Position) -> bytes:
+def server_info_response(
+    facts: ServerFacts, limits: Limits, position: Position, *, capabilities: Iterable[str], now_us: int
+) -> bytes:
     """Write a GetServerInfoResponse."""
     response = GetServerInfoResponse()
     info = response.server_info
@@ -39,6 +41,7 @@ def server_info_response(facts: ServerFacts, capabilities: Iterable[str], limits
     info.max_batch_size = limits.batch_size
     info.max_depth = facts.max_depth
     put_time(info.start_time, facts.start_time_us)
+    put_time(info.current_time, now_us)
     if facts.recovery is not None:
         _put_recovery(info.recovery, facts.recovery)
     return response.SerializeToString()

@@ -1,4 +1,4 @@
-"""docs/cli.md: the commands, their flags, the exit codes and the error codes of the command line."""
+"""docs/reference/cli.md: the commands, their flags, the exit codes and the error codes of the command line."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ strings), and every field is there: `null` where it is not set.
 | `worker list` | `{"workers": [Worker, ...], "next_page_token": ...}`, over all pages that were read |
 | `work` | `{"jobs": [{"job_id", "type", "queue", "attempt", "max_attempts", "outcome", "seconds", "error"}, ...]}` |
 | `version` | `{"client": {...}, "server": ServerInfo or null}` |
+| `db ...` | what the help of each command says |
 | `proto` | `{"files": [path, ...]}` |
 | `config show` | `{"file", "context", "settings": [{"name", "value", "origin": {"place", "name", "where"}}, ...]}` |
 | `config get` | `{"name", "value", "origin"}` |
@@ -117,7 +118,7 @@ The code in `error[CODE]` is the `reason` of the server's `ErrorInfo` (see [erro
 which no server sends:"""
 
 _LINES: Final = """\
-### Lines of --from-jsonl
+### Lines of a JSONL file
 
 Each line is a JSON object with some of these fields:
 {fields}.
@@ -149,6 +150,7 @@ def render() -> str:
               ((f"`{code}`", str(int(exit_code)), text) for code, (exit_code, text) in LOCAL_CODES.items())),
         "## Commands",
         *_commands(context),
+        *_db_commands(context),
     ]  # fmt: skip
     return "\n\n".join(blocks) + "\n"
 
@@ -165,6 +167,22 @@ def _commands(context: click.Context) -> Iterator[str]:
             found = command.get_command(inner, verb)
             assert found is not None
             yield from _section(found, verb, inner)
+
+
+def _db_commands(context: click.Context) -> Iterator[str]:
+    """The commands that look after a store: a plug-in of the server, with few of the global flags."""
+    group = root.get_command(context, "db")
+    assert isinstance(group, click.Group)
+    inner = click.Context(group, info_name="db", parent=context)
+    shared = {name for option in global_options() for name in option.opts}
+    for name in group.commands:
+        command = group.commands[name]
+        usage = "".join(f" {param.make_metavar(inner)}" for param in command.params if isinstance(param, click.Argument))
+        yield f"### {inner.command_path} {name}{usage}"
+        yield inspect.cleandoc(command.help or "")
+        options = [param for param in command.params if isinstance(param, click.Option)]
+        yield table(("Flag", "Meaning"), [_row(option) for option in options if not shared.intersection(option.opts)])
+        yield f"Example: `{(command.epilog or '').removeprefix('Example: ')}`"
 
 
 def _section(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:

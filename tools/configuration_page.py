@@ -1,4 +1,4 @@
-"""docs/configuration.md: the table of settings in `config.py`."""
+"""docs/reference/configuration.md: the table of settings in `config.py`."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class Service:
         hub = WatchHub(store=store, clock=clock, log=log)
         engine = self._engine(store, hub)
         scheduler = Scheduler(store=store, clock=clock, chance=self._chance, log=log, settings=SweepSettings())
-        jobs = Jobs(store=store, hub=hub, clock=clock, new_id=new_job_id, log=log)
+        jobs = Jobs(store=store, hub=hub, clock=clock, new_id=new_job_id, log=log, expect=engine.dispatcher.expect)
         served = Served(jobs, hub, store, engine)
         listener = PoolListener(served, clock=clock, chance=self._chance, log=log)
         pool = self._pool(engine, listener)
@@ -284,8 +284,7 @@ class Service:
             served=served,
             facts=rpc_settings.ServerFacts(
                 version=version("jobwire"),
-                # So that whoever submits a type that nobody here serves can be told.
-                capabilities=tuple(f"type:{name}" for name in types),
+                types=tuple(types),
                 start_time_us=self._started_us,
                 recovery=rpc_settings.RecoveryFacts(
                     returned=recovery.returned,

@@ -247,7 +247,9 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         wanted = request.filter
         jobs = [job for job in reversed(self.jobs.values())
                 if (not wanted.states or job.status.state in wanted.states)
-                and (not wanted.types or job.spec.type in wanted.types)]  # fmt: skip
+                and (not wanted.types or job.spec.type in wanted.types)
+                and (not wanted.queues or job.spec.queue in wanted.queues)
+                and all(job.spec.labels.get(key) == value for key, value in wanted.labels.items())]  # fmt: skip
         start = int(request.page_token or "0")
         size = min(request.page_size or 50, 2)  # pages end early: clients must go on
         rest = str(start + size) if start + size < len(jobs) else ""

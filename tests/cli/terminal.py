@@ -25,8 +25,13 @@ class Terminal:
         *,
         stdout: int | None = None,
         folder: Path | None = None,
+        typed: str = "",
     ) -> tuple[int, str]:
-        """Run with stdout and stderr (or stderr alone) on the terminal; return the exit code and what it showed."""
+        """Run with stdin, stdout and stderr (or all but stdout) on the terminal, where `typed` waits to be read.
+
+        Returns the exit code and what the terminal showed.
+        """
+        os.write(self._ours, typed.encode())
         environ = {name: value for name, value in environ.items() if name != "COLUMNS"}
         running = subprocess.Popen(
             arguments, stdin=self._theirs, stdout=self._theirs if stdout is None else stdout, stderr=self._theirs,

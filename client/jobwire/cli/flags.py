@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobwire.cli.invocation import COLORS, Invocation, Output
+from jobwire.cli.invocation import COLORS, Invocation, Output, TimeStyle
 from jobwire.cli.params import DURATION
 
 DEFAULT_ADDRESS = "127.0.0.1:7780"
@@ -42,6 +42,9 @@ def global_options() -> list[click.Option]:
              f"Default: {DEFAULT_ADDRESS}."),
         flag("--timeout", type=DURATION, help="Deadline of each call. Default: 10s."),
         flag("-o", "--output", type=click.Choice([str(value) for value in Output]), help="Format of stdout."),
+        flag("--fields", metavar="A,B", help="These fields only, in tables and JSON; `--fields help` lists them."),
+        flag("--time", type=click.Choice([str(style) for style in TimeStyle]),
+             help="Times in tables and lines. Default: relative in tables on a terminal, else iso."),
         flag("-q", "--quiet", is_flag=True, flag_value=True, help="No talk on stderr, errors only."),
         flag("-v", "--verbose", count=True, type=int, help="Say on stderr where the calls go; -vv also each "
              "call, how it ended and how long it took."),

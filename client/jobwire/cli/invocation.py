@@ -19,10 +19,14 @@ class Output(StrEnum):
 
     TABLE = "table"
     """For people: may change in any release."""
+    WIDE = "wide"
+    """The same with more columns, and nothing cut."""
     JSON = "json"
     """Exactly one JSON document."""
     JSONL = "jsonl"
     """One JSON object a line, as soon as it is known."""
+    YAML = "yaml"
+    """The document of `json`, as YAML."""
     ID = "id"
     """Job ids only, one a line."""
     NONE = "none"
@@ -31,7 +35,34 @@ class Output(StrEnum):
     @property
     def for_machines(self) -> bool:
         """True where errors are JSON objects, too."""
-        return self in {Output.JSON, Output.JSONL}
+        return self in {Output.JSON, Output.JSONL, Output.YAML}
+
+    @property
+    def for_people(self) -> bool:
+        """True for what people read, and may change in any release."""
+        return self in {Output.TABLE, Output.WIDE}
+
+    @property
+    def nearest(self) -> Output:
+        """The same for writers that have no wide form, and none of YAML (which JSON is, too)."""
+        match self:
+            case Output.WIDE:
+                return Output.TABLE
+            case Output.YAML:
+                return Output.JSON
+            case _:
+                return self
+
+
+class TimeStyle(StrEnum):
+    """How times are written for people. JSON always has RFC 3339."""
+
+    RELATIVE = "relative"
+    """How long ago, or in how long."""
+    ISO = "iso"
+    """RFC 3339 in UTC."""
+    UNIX = "unix"
+    """Seconds since the epoch."""
 
 
 def wall_seconds() -> float:
@@ -71,6 +102,18 @@ class Invocation:
     def output(self) -> Output:
         """Format of stdout. Raises ConfigInvalid."""
         return Output(self._chosen("output", [str(value) for value in Output]) or Output.TABLE)
+
+    @property
+    def fields_text(self) -> str | None:
+        """What `--fields` says; None = all fields."""
+        given: str | None = self.flags.get("fields")
+        return given
+
+    @property
+    def time_style(self) -> TimeStyle | None:
+        """How times are written for people; None = ages on a terminal, else ISO."""
+        given = self.flags.get("time")
+        return None if given is None else TimeStyle(given)
 
     @property
     def quiet(self) -> bool:

@@ -31,6 +31,8 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "work": Entry("jobwire.cli.work:work", "Run jobs here: with the handlers of an app, or with any program."),
     "job": Entry("jobwire.cli.job:job", "List, read, cancel, retry and delete jobs."),
     "worker": Entry("jobwire.cli.worker:worker", "List workers."),
+    "top": Entry("jobwire.cli.top:top", "Show queues, workers and the oldest jobs, again and again."),
+    "explain": Entry("jobwire.cli.explaining:explain", "Say what an error code means, and what to do."),
     "config": Entry("jobwire.cli.config:config", "Contexts, and where each setting comes from."),
     "doctor": Entry("jobwire.cli.doctor:doctor", "Say what is wrong between here and the workers, and what to do."),
     "check": Entry("jobwire.cli.check:check", "Probes for monitoring: exit codes 0, 1, 2, 3."),
@@ -45,11 +47,13 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
 JOB_COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "list": Entry("jobwire.cli.job:list_jobs", "List jobs, newest first."),
     "get": Entry("jobwire.cli.job:get", "Read jobs by id."),
+    "describe": Entry("jobwire.cli.describing:describe", "Tell the whole story of a job, and what to type next."),
     "events": Entry("jobwire.cli.watching:events", "Print what happened to a job."),
     "result": Entry("jobwire.cli.job:result", "Wait for a job and print its result, nothing else."),
-    "cancel": Entry("jobwire.cli.job:cancel", "Cancel jobs; running ones are asked to stop."),
-    "retry": Entry("jobwire.cli.job:retry", "Put failed, cancelled or expired jobs back to work."),
-    "delete": Entry("jobwire.cli.job:delete", "Remove finished jobs for good."),
+    "cancel": Entry("jobwire.cli.steering:cancel", "Cancel jobs; running ones are asked to stop."),
+    "retry": Entry("jobwire.cli.steering:retry", "Put failed, cancelled or expired jobs to work again."),
+    "clone": Entry("jobwire.cli.cloning:clone", "Submit a job again as a new one, with changes."),
+    "delete": Entry("jobwire.cli.steering:delete", "Remove finished jobs for good."),
 })  # fmt: skip
 
 WORKER_COMMANDS: Mapping[str, Entry] = MappingProxyType({
@@ -79,6 +83,7 @@ NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({
 _PLUGIN_SUMMARIES: Mapping[str, str] = MappingProxyType({
     "dev": "Start a server for development: loopback, a SQLite file, built-in job types.",
     "serve": "Start a server.",
+    "db": "Look after a store: status, backup, restore, check, migrate, sql.",
 })  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def work(invocation: Invocation, target: str, program: tuple[str, ...], no_wait:
     """Run jobs: with the handlers of an app (MODULE:APP), or each job of TYPE with a program.
 
     A program gets the payload on stdin and prints the result; exit code 0 is success, 75 try again, 65 fail for good,
-    any other as the retry policy says. docs/workers.md tells the rest.
+    any other as the retry policy says. docs/how-to/workers.md tells the rest.
 
     The first Ctrl+C or SIGTERM drains: nothing new is begun, what runs may finish within the grace, the rest is given
     back without using up an attempt; the second ends the grace. The exit code is 0 then. Each job that ends is a line

@@ -12,7 +12,7 @@ from jobwire_server.domain.validation import check_page_size
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.rpc import page_token
 from jobwire_server.rpc.calls import Calls, Handler
-from jobwire_server.rpc.convert.admin import server_info_response, workers_response
+from jobwire_server.rpc.convert.admin import server_info_response, type_capabilities, workers_response
 from jobwire_server.rpc.settings import ServerFacts
 from jobwire_server.store.base import Store
 
@@ -45,8 +45,11 @@ class AdminService:
     async def get_server_info(self, raw: bytes, _left: float | None) -> bytes:
         """Tell version, limits, positions, the time, and what recovery did."""
         pb.GetServerInfoRequest.FromString(raw)
+        capabilities = type_capabilities(self._facts.types, self._roster.types())
         position = await self._store.position()
-        return server_info_response(self._facts, self._limits, position, now_us=self._clock.wall_us())
+        return server_info_response(
+            self._facts, self._limits, position, capabilities=capabilities, now_us=self._clock.wall_us()
+        )
 
     async def list_workers(self, raw: bytes, _left: float | None) -> bytes:
         """List the workers that are here, or were lately."""

@@ -70,6 +70,7 @@ class RpcServer:
         self._calls = Calls(
             self._gate,
             settings,
+            message_bytes=self._jobs.limits.message_bytes,
             clock=clock,
             chance=chance,
             log=log or make_log(LogFormat.AUTO, LogLevel.WARNING),

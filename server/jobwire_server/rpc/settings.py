@@ -62,7 +62,8 @@ class ServerFacts:
 
     version: str
     store_kind: str = "sqlite"
-    capabilities: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    """Those that the server's own pool serves, also while it is away."""
     start_time_us: int = 0
     recovery: RecoveryFacts | None = None
     max_depth: int = 0
@@ -74,7 +75,8 @@ def channel_options(limits: Limits = DEFAULT_LIMITS) -> list[tuple[str, int]]:
     return [
         # A second server on the same port must fail, not take half of the connections.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", limits.message_bytes),
+        # More than our own limit: gRPC refuses what is larger without a reason that a program could read.
+        ("grpc.max_receive_message_length", 4 * limits.message_bytes),
         ("grpc.max_send_message_length", 8 << 20),
         # More than our own bound of streams: whoever opens too many is told so, instead of waiting without a word.
         ("grpc.max_concurrent_streams", 8192),

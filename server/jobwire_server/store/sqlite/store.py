@@ -20,7 +20,7 @@ from jobwire_server.domain.job import Content, Job, NewJob
 from jobwire_server.domain.outcome import Stopped, Succeeded
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
-from jobwire_server.kernel.telemetry import Log, SilentLog
+from jobwire_server.kernel.telemetry import Log, LogEvent, SilentLog
 from jobwire_server.store.base import (
     CommitNotice,
     JobEvent,
@@ -47,11 +47,14 @@ from jobwire_server.store.sqlite import claims, control, leases, reporting, subm
 from jobwire_server.store.sqlite.connection import (
     FileLock,
     StoreClock,
+    lock_path,
     migrate,
+    new_epoch,
     open_reader,
     open_writer,
     refuse_unsafe_places,
 )
+from jobwire_server.store.sqlite.lives import begin_life, read_meta
 from jobwire_server.store.sqlite.queries import load
 from jobwire_server.store.sqlite.reading import Reader
 from jobwire_server.store.sqlite.reserve import Reserve
@@ -187,7 +190,7 @@ class SqliteStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             refuse_unsafe_places(path)
-            self._lock = FileLock(path.with_name(path.name + ".lock"))
+            self._lock = FileLock(lock_path(path))
             self._lock.acquire()
             connection = open_writer(path, self._settings, durable=durable)
             migrate(connection, self._clock, self._failpoint)
@@ -205,14 +208,17 @@ class SqliteStore:
         return connection
 
     def _read_state(self, connection: apsw.Connection) -> WriterState:
-        rows: Any = connection.execute("SELECT name, value FROM meta").fetchall()
-        meta: dict[str, Any] = dict(rows)
         newest = connection.execute("SELECT revision, time_us FROM event ORDER BY revision DESC LIMIT 1").fetchone()
+        clock = StoreClock(self._clock, newest[1] if newest else 0)
+        life = begin_life(connection, clock, new_epoch())
+        if life is not None:
+            self._log.warning(LogEvent.STORE_RESTORED, **life._asdict())
+        meta = read_meta(connection)
         depth = connection.execute("SELECT count(*) FROM job INDEXED BY job_state WHERE state NOT IN (5, 6, 7, 8)")
         return WriterState(
             position=Position(meta["epoch"], max(newest[0] if newest else 0, meta["compacted"]), meta["compacted"]),
             depth=depth.fetchone()[0],  # type: ignore[index]
-            clock=StoreClock(self._clock, newest[1] if newest else 0),
+            clock=clock,
             chance=self._chance,
             settings=self._settings,
             queries=self._queries,

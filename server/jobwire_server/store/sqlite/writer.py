@@ -32,12 +32,17 @@ _WAL_WAIT_MS: Final = 100
 
 
 class Rank(IntEnum):
-    """Order of service inside a group."""
+    """Order in which waiting intents get their place in a group."""
 
     OUTCOME = 0
     LEASE = 1
     SUBMIT = 2
     SWEEP = 3
+
+
+_APPLIED: Final = {Rank.OUTCOME: 0, Rank.SUBMIT: 1, Rank.LEASE: 2, Rank.SWEEP: 3}
+"""Order inside a transaction. Leases come after the submits that share it, so that a job may be stored and leased by
+one commit; when a group is cut at its bound, it is the submits that wait all the same."""
 
 
 class Intent:
@@ -333,6 +338,6 @@ def store_full() -> StoreFull:
 
 def _by_verb(group: Sequence[Intent]) -> list[tuple[Callable[[Transaction, Sequence[Intent]], None], list[Intent]]]:
     verbs: dict[Callable[[Transaction, Sequence[Intent]], None], list[Intent]] = {}
-    for intent in group:
+    for intent in sorted(group, key=lambda intent: _APPLIED[intent.rank]):
         verbs.setdefault(intent.apply, []).append(intent)
     return list(verbs.items())

@@ -10,7 +10,7 @@ import click
 
 from jobwire.cli.faults import as_clause
 from jobwire.cli.flags import command
-from jobwire.cli.invocation import Invocation, Output
+from jobwire.cli.invocation import Invocation
 from jobwire.cli.output import Printer, compact
 from jobwire.cli.params import DURATION, STATES
 from jobwire.cli.server import Server
@@ -54,11 +54,12 @@ def _probe(name: str, *, threshold: Any, warn: str, crit: str, epilog: str) -> C
 
 def _told(invocation: Invocation, found: Checked, form: str | None) -> int:
     printer = Printer(invocation)
-    if form is None:
-        form = "json" if printer.output.for_machines else "text"
-    texts = {"text": found.as_nagios, "prometheus": found.as_prometheus}
-    if printer.output is not Output.NONE:
-        printer.line(texts[form]() if form in texts else compact(found.as_document()))
+    if form == "json":
+        printer.line(compact(found.as_document()))
+    elif form is not None:
+        printer.line(found.as_nagios() if form == "text" else found.as_prometheus())
+    else:
+        printer.document(found.as_document, identifier=found.verdict.name, text=found.as_nagios)
     return int(found.verdict)
 
 

@@ -1,4 +1,4 @@
-"""The outbox on PostgreSQL: relays share the work by row locks, and the rows of one that dies are there for the others."""
+"""The outbox on PostgreSQL: relays pass by each other's rows, and those of one that dies are there for the others."""
 
 from __future__ import annotations
 

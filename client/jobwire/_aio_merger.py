@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any, Protocol, TypeVar
 
 from jobwire._calls import Call
@@ -27,6 +28,7 @@ class AioMerger:
     def __init__(self, wire: Caller, merging: Merging) -> None:
         self._wire = wire
         self._merging = merging
+        self._deadlines = _Deadlines(wire)
 
     async def submit(self, call: Call[Submitted]) -> Submitted:
         """Send a submit, alone or in company, and return its own answer. Raises its own JobwireError.
@@ -58,11 +60,11 @@ class AioMerger:
         return submitted(waiting.verdict)
 
     async def _wait(self, waiting: Waiting, woken: asyncio.Future[None]) -> None:
-        timer = woken.get_loop().call_later(waiting.call.seconds, waiting.wake)
+        self._deadlines.add(waiting)
         try:
             await woken
         finally:
-            timer.cancel()
+            self._deadlines.discard(waiting)
         if waiting.verdict is None:
             raise self._wire.timeout_of(waiting.call)
 
@@ -74,3 +76,37 @@ class AioMerger:
         except JobwireError as error:
             outcome = error
         self._merging.settle(leader, outcome)
+
+
+class _Deadlines:
+    """Wakes those whose time is over: one timer for all, since one for each costs as much as all other waiting."""
+
+    def __init__(self, wire: Caller) -> None:
+        self._wire = wire
+        self._waiting: set[Waiting] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_end = math.inf
+
+    def add(self, waiting: Waiting) -> None:
+        self._waiting.add(waiting)
+        if waiting.end < self._timer_end:
+            self._set(waiting.end)
+
+    def discard(self, waiting: Waiting) -> None:
+        self._waiting.discard(waiting)
+
+    def _set(self, end: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_end = end
+        self._timer = asyncio.get_running_loop().call_later(max(end - self._wire.now(), 0.0), self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._timer_end = None, math.inf
+        now = self._wire.now()
+        for waiting in self._waiting:
+            if waiting.end <= now:
+                waiting.wake()
+        left = min((waiting.end for waiting in self._waiting if waiting.end > now), default=None)
+        if left is not None:
+            self._set(left)

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 class ConnectOptions(TypedDict, total=False):
     """What `App.connect` may be told beside the address; see `Client`."""
 
-    deadline: Duration
+    deadline: Duration | None
     patience: Duration | None
     tries: int | None
-    tls: bool
+    tls: bool | None
     ca: str | None
     cert: str | None
     key: str | None
+    server_name: str | None
+    context: str | None
 
 
 class Pair:

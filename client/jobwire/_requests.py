@@ -150,35 +150,44 @@ def _element(
         unknown, known = sorted(options.keys() - _KNOWN_OPTIONS), ", ".join(sorted(_KNOWN_OPTIONS))
         raise ArgumentInvalid(f"submit() has no option {unknown[0]!r}. Options: {known}.")
     encoded = encode(payload)
+    request = job_service_pb2.SubmitJobRequest()
+    spec = request.spec
     with refusing_wrong_types():
-        message = _convert.payload_message(encoded) if encoded is not None else None
-        if not options:  # the short way: every option costs a little, also when it is left out
-            return job_service_pb2.SubmitJobRequest(spec=job_pb2.JobSpec(type=job_type, payload=message))
-        return job_service_pb2.SubmitJobRequest(
-            spec=_spec(job_type, message, options, moment.now), job_id=options.get("job_id") or ""
-        )
+        spec.type = job_type
+        if encoded is not None:
+            _convert.put_payload(spec.payload, encoded)
+        if options:  # only what is given costs anything
+            request.job_id = options.get("job_id") or ""
+            _put_times(spec, options, moment.now)
+            _put_rest(spec, options)
+    return request
 
 
-def _spec(job_type: str, payload: job_pb2.Payload | None, options: SubmitOptions, now: datetime) -> job_pb2.JobSpec:
+def _put_times(spec: job_pb2.JobSpec, options: SubmitOptions, now: datetime) -> None:
     starts, ends = _start_time(options, now), _expire_time(options.get("expires"), now)
+    if starts is not None:
+        spec.schedule_time.CopyFrom(_convert.timestamp(starts))
+    if ends is not None:
+        spec.expire_time.CopyFrom(_convert.timestamp(ends))
     timeout, retention = options.get("timeout"), options.get("retention")
-    return job_pb2.JobSpec(
-        type=job_type,
-        queue=options.get("queue") or "",
-        payload=payload,
-        priority=options.get("priority"),
-        schedule_time=_convert.timestamp(starts) if starts is not None else None,
-        expire_time=_convert.timestamp(ends) if ends is not None else None,
-        attempt_timeout=_duration(timeout, "timeout"),
-        retry_policy=_policy(options),
-        labels=options.get("labels") or {},
-        headers=options.get("headers") or {},
-        retention=_duration(retention, "retention"),
-    )
+    if timeout is not None:
+        spec.attempt_timeout.CopyFrom(_convert.duration(parse_duration(timeout, name="timeout")))
+    if retention is not None:
+        spec.retention.CopyFrom(_convert.duration(parse_duration(retention, name="retention")))
 
 
-def _duration(value: Duration | None, name: str) -> Any:
-    return None if value is None else _convert.duration(parse_duration(value, name=name))
+def _put_rest(spec: job_pb2.JobSpec, options: SubmitOptions) -> None:
+    if queue := options.get("queue"):
+        spec.queue = queue
+    priority, policy = options.get("priority"), _policy(options)
+    if priority is not None:
+        spec.priority = priority
+    if policy is not None:
+        spec.retry_policy.CopyFrom(policy)
+    if labels := options.get("labels"):
+        spec.labels.update(labels)
+    if headers := options.get("headers"):
+        spec.headers.update(headers)
 
 
 def _start_time(options: SubmitOptions, now: datetime) -> datetime | None:
@@ -354,10 +363,10 @@ def view(full: bool) -> job_pb2.JobView:
     return job_pb2.JOB_VIEW_FULL if full else job_pb2.JOB_VIEW_BASIC
 
 
-def filter_of(conditions: JobFilter | None) -> job_pb2.JobFilter | None:
-    """Build the filter message."""
-    if conditions is None:
-        return None
+def filter_of(conditions: JobFilter | job_pb2.JobFilter | None) -> job_pb2.JobFilter | None:
+    """Build the filter message, unless it is one."""
+    if conditions is None or isinstance(conditions, job_pb2.JobFilter):
+        return conditions
     with refusing_wrong_types():
         return _convert.filter_message(conditions)
 

@@ -15,12 +15,12 @@ from jobwire._aio_wire import AioWire
 from jobwire._ambient import Ambient
 from jobwire._channel import open_aio_channel
 from jobwire._completing import CHUNKS_AHEAD, Allowance, Chunk, Open, refuse_names_of_one
-from jobwire._operations import BatchOutcome, Items, Operations, WatchOptions
+from jobwire._operations import BatchOutcome, Items, Operations, WatchOptions, Where
 from jobwire._requests import MAX_BATCH_SIZE, BatchAnswer, CommonOptions, SubmitOptions, check_batch_options
 from jobwire.durations import Duration
 from jobwire.errors import JobwireError, PositionLost
 from jobwire.handle import AsyncJobHandle, SubmitResult, value_of
-from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo, WorkerInfo
+from jobwire.models import Job, JobEvent, JobUpdate, ServerInfo, WorkerInfo
 from jobwire.settings import Settings, make_settings
 from jobwire.watching import AsyncWatch
 
@@ -111,8 +111,9 @@ class AsyncClient:
         """Submit one job; when this returns, it is on the server's disk.
 
         The payload is encoded as `jobwire.codecs` says: JSON unless it is bytes or a protobuf message. A repeat with
-        the same `key` never makes a second job. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
-        RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
+        the same `key` never makes a second job. Submits that come while others are under way share a call with one
+        another, but no more: each has its own answer, error and deadline. Raises ArgumentInvalid, NotEncodable;
+        FieldInvalid, PayloadTooLarge, RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
         """
         submitted = await self._wire.submit(self._operations.submit(type, payload, options, deadline))
         return AsyncJobHandle(self, submitted.job_id, state=submitted.state, created=submitted.created)
@@ -131,7 +132,7 @@ class AsyncClient:
 
         Each job stands alone: a refusal is the result of that job only. With `atomic` it is all of them or none, at
         most 1,000 in one call: a refusal is raised, `key` makes a repeat safe and `batch_id` names the batch. See
-        `submit_each` for the rest.
+        `submit_each` for the rest. Raises ArgumentInvalid; with `atomic` also what `submit` raises, and BatchTooLarge.
         """
         check_batch_options(atomic, key, batch_id)
         if not atomic:
@@ -145,7 +146,7 @@ class AsyncClient:
         """Submit any number of jobs as the iterator is consumed, holding one batch in memory; yield their results.
 
         Batches have at most 1,000 jobs and 4 MiB. `deadline` is that of each batch. When the server is gone, the jobs
-        not yet sent get that error as their result too.
+        not yet sent get that error as their result too. Raises only what `items` raises.
         """
         sending = self._operations.submit_each(items, options, deadline)
         for batch, call in sending.steps():
@@ -219,7 +220,11 @@ class AsyncClient:
     async def get_many(
         self, job_ids: Iterable[str], *, full: bool = False, deadline: Duration | None = None
     ) -> list[Job | None]:
-        """Read jobs by id, each or None when it is missing, in the order given. `deadline` is that of each call."""
+        """Read jobs by id, each or None when it is missing, in the order given. `deadline` is that of each call.
+
+        Any number of ids, in as many calls as it takes. Raises FieldInvalid for what cannot be an id; Unavailable,
+        CallTimeout.
+        """
         reading = self._operations.get_many(job_ids, full, deadline)
         while (call := reading.next_call()) is not None:
             reading.take(await self._wire.run(call))
@@ -227,40 +232,46 @@ class AsyncClient:
 
     async def jobs(
         self,
-        where: JobFilter | None = None,
+        where: Where = None,
         *,
         full: bool = False,
         page_size: int = 200,
         deadline: Duration | None = None,
     ) -> AsyncIterator[Job]:
-        """Iterate over jobs, newest first, fetching pages as needed. `deadline` is that of each page."""
+        """Iterate over the jobs that match, newest first, fetching pages as needed. `deadline` is that of each page.
+
+        `where` is a JobFilter, or a text such as `state:failed queue:mail age<1h` (see `jobwire.filtering`), whose
+        conditions that the server cannot look for are looked for here. Raises ArgumentInvalid.
+        """
         pages = self._operations.pages(where, full, page_size, deadline)
         while (call := pages.next_call()) is not None:
             for job in pages.take(await self._wire.run(call)):
                 yield job
 
     async def handles(
-        self, where: JobFilter | None = None, *, page_size: int = 200, deadline: Duration | None = None
+        self, where: Where = None, *, page_size: int = 200, deadline: Duration | None = None
     ) -> AsyncIterator[AsyncJobHandle[Any]]:
         """Iterate over handles of the jobs that match, to retry, cancel or watch them. See `jobs`."""
         async for job in self.jobs(where, page_size=page_size, deadline=deadline):
             yield AsyncJobHandle(self, job.job_id, state=job.state)
 
     async def workers(self, *, deadline: Duration | None = None) -> AsyncIterator[WorkerInfo]:
-        """Iterate over the workers that are connected or were seen in the last hour, by their id. `deadline` is that of
-        each page."""
+        """Iterate over the workers that are connected or were seen in the last hour, by their id.
+
+        `deadline` is that of each page. Raises Unavailable, CallTimeout.
+        """
         pages = self._operations.worker_pages(deadline)
         while (call := pages.next_call()) is not None:
             for worker in pages.take(await self._wire.run(call)):
                 yield worker
 
     async def server_info(self, *, deadline: Duration | None = None) -> ServerInfo:
-        """Ask the server for its version, limits and place in its log."""
+        """Ask the server for its version, limits and place in its log. Raises Unavailable, CallTimeout."""
         return await self._wire.run(self._operations.server_info(deadline))
 
     # --- follow
 
-    def watch(self, where: JobFilter | None = None, **options: Unpack[WatchOptions]) -> AsyncWatch[JobEvent]:
+    def watch(self, where: Where = None, **options: Unpack[WatchOptions]) -> AsyncWatch[JobEvent]:
         """Iterate over every change of the jobs that match (None = all), each once, from now or from `after`.
 
         Cuts and restarts of the server do not show. Persist `event.cursor`, or `cursor` of the watch, with what was

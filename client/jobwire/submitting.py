@@ -169,3 +169,7 @@ class JobFunction(Handler[P, R], Submitter[S, V_co], Generic[P, R, S, V_co]):
     ) -> None:
         Handler.__init__(self, function, type=type, queue=queue, timeout_seconds=timeout_seconds, runner=runner)
         Submitter.__init__(self, _Home(self, clients), {})
+
+    def __reduce__(self) -> str:
+        # The module has it under the function's name; the function itself could not be pickled there any more.
+        return self.function.__qualname__

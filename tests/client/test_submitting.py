@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -132,6 +133,10 @@ async def test_map_draws_from_an_endless_source_only_so_far_ahead() -> None:
 async def test_map_submits_many_jobs_so_a_key_makes_no_sense() -> None:
     with pytest.raises(errors.ArgumentInvalid, match="key names one job"):
         [value async for value in double.options(key="k").amap([1])]
+
+
+async def test_a_typed_job_can_be_pickled_by_its_name() -> None:
+    assert pickle.loads(pickle.dumps(double)) is double
 
 
 async def test_threads_share_an_app() -> None:

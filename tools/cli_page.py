@@ -177,7 +177,9 @@ def _db_commands(context: click.Context) -> Iterator[str]:
     shared = {name for option in global_options() for name in option.opts}
     for name in group.commands:
         command = group.commands[name]
-        usage = "".join(f" {param.make_metavar(inner)}" for param in command.params if isinstance(param, click.Argument))
+        usage = "".join(
+            f" {param.make_metavar(inner)}" for param in command.params if isinstance(param, click.Argument)
+        )
         yield f"### {inner.command_path} {name}{usage}"
         yield inspect.cleandoc(command.help or "")
         options = [param for param in command.params if isinstance(param, click.Option)]

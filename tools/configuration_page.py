@@ -1,4 +1,4 @@
-"""docs/reference/configuration.md: the table of settings in `config.py`."""
+"""docs/reference/configuration.md: the table of settings in `config/`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.markdown import generated_from, table
 _INTRODUCTION: Final = """\
 # Configuration of the server
 
-Every setting of `jobwire dev` and `jobwire serve`, declared once in `server/jobwire_server/config.py`. A value is
+Every setting of `jobwire dev` and `jobwire serve`, declared once in `server/jobwire_server/config/`. A value is
 taken from the first of these places that names it:
 
 1. the flag on the command line;
@@ -29,7 +29,10 @@ taken from the first of these places that names it:
 
 All values are checked before anything is opened: one that is out of bounds, an unknown key of the file, or a variable
 that is nearly one of these names stops the start with one sentence that says what would be right. Times are written
-`250ms`, `90s`, `5m`, `1h30m` or `7d`; flags in the environment `1`, `true`, `yes`, `on` or their opposites."""
+`250ms`, `90s`, `5m`, `1h30m` or `7d`; flags in the environment `1`, `true`, `yes`, `on` or their opposites.
+
+`--check-config` checks and ends, with exit code 0, or 2 and the reason; `--print-config` prints the settings in force
+as TOML, each with the place that it comes from."""
 
 _NOTES: Final = """\
 ## Rules over several settings
@@ -57,7 +60,7 @@ def render() -> str:
     """Return the page."""
     paths = " and ".join(f"`{path}`" for path in CONFIG_PATHS)
     blocks = [
-        generated_from("`server/jobwire_server/config.py`"),
+        generated_from("`server/jobwire_server/config/`"),
         _INTRODUCTION.format(variable=CONFIG_VARIABLE, paths=paths),
         "## Settings",
         table(("Setting", "Environment", "Kind", "Default", "Bounds", "Meaning"), map(_row, SETTINGS)),

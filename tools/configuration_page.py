@@ -23,7 +23,7 @@ Every setting of `jobwire dev` and `jobwire serve`, declared once in `server/job
 taken from the first of these places that names it:
 
 1. the flag on the command line;
-2. the environment variable;
+2. the environment variable (of `db`, which may hold a password, also `JOBWIRE_DB_FILE`: the file that holds the value);
 3. the TOML file: the one of `--config` or `{variable}`, else the first that exists of {paths};
 4. the default.
 
@@ -31,8 +31,10 @@ All values are checked before anything is opened: one that is out of bounds, an 
 that is nearly one of these names stops the start with one sentence that says what would be right. Times are written
 `250ms`, `90s`, `5m`, `1h30m` or `7d`; flags in the environment `1`, `true`, `yes`, `on` or their opposites.
 
-`--check-config` checks and ends, with exit code 0, or 2 and the reason; `--print-config` prints the settings in force
-as TOML, each with the place that it comes from."""
+`--check-config` looks at all of it and starts nothing: exit code 0, or 2 and the reason. `--print-config` prints the
+settings in force as such a file, each with the place that it comes from (`--slots`, `JOBWIRE_SLOTS`, `jobwire.toml:3`,
+`default`), and without passwords. [jobwire.example.toml](jobwire.example.toml) has every setting, with its
+default, to begin with."""
 
 _NOTES: Final = """\
 ## Rules over several settings

@@ -98,7 +98,8 @@ class _Staying:
         self._listener = threading.Thread(target=self._listen, args=(ready,), daemon=True)
         self._listener.start()
         assert self._is_ready.wait(timeout=30), f"{self._command!r} is not ready after 30 s:\n{self.said}"
-        assert any(line.startswith(ready) for line in self._said), f"{self._command!r} ended:\n{self.said}"
+        started = any(line.startswith(ready) for line in self._said)
+        assert started, f"{self._command!r} ended with {self._process.wait(timeout=30)}:\n{self.said}"
 
     @property
     def said(self) -> str:

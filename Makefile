@@ -18,7 +18,7 @@ BUILD ?=
 export SCALE KILLS DIR LANGS FAST BUILD
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen check-docs test torture bench demo docs interop clean
+.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen check-docs test torture bench demo docs figures site pictures interop clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,8 +86,18 @@ bench: .venv/.stamp  ## measure P1 ... P10, I1, W1 and write bench/latest.json (
 demo: .venv/.stamp  ## real jobs, a kill -9, nothing lost (DIR=folder)
 	$(BIN)/python examples/demo.py
 
-docs: .venv/.stamp  ## write the generated pages of docs/
+docs: .venv/.stamp  ## write the generated pages of docs/, and the figures of the README
 	$(BIN)/python -m tools.docs
+
+figures: .venv/.stamp  ## show what make bench measured last, in the README and in docs/
+	$(BIN)/python -m tools.figures_page
+	$(BIN)/python -m tools.docs
+
+site: .venv/.stamp  ## build the documentation as a site, offline, into build/site
+	$(BIN)/python -m tools.site
+
+pictures: .venv/.stamp  ## record the pictures of terminals in docs/img, from real runs
+	$(BIN)/python -m tools.terminal_picture
 
 interop: .venv/.stamp  ## build the examples of every language and judge them (LANGS=go,node, FAST=1, BUILD=1)
 	$(BIN)/python -m tools.interop

@@ -66,10 +66,15 @@ def working(folder: Path, address: str, *, slots: int, workers: int = 1) -> Iter
 
 
 def connected(channel: grpc.Channel) -> set[str]:
-    """Names of the workers whose streams are open, as many as a page holds."""
+    """Names of the workers whose streams are open. Those that left a while ago are listed, too: there may be pages."""
+    names: set[str] = set()
     request = admin_service_pb2.ListWorkersRequest(page_size=1000)
-    answer = AdminServiceStub(channel).ListWorkers(request, timeout=30)
-    return {worker.worker_id for worker in answer.workers if worker.connected}
+    while True:
+        answer = AdminServiceStub(channel).ListWorkers(request, timeout=30)
+        names.update(worker.worker_id for worker in answer.workers if worker.connected)
+        if not answer.next_page_token:
+            return names
+        request.page_token = answer.next_page_token
 
 
 @contextmanager

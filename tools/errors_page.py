@@ -1,4 +1,4 @@
-"""docs/errors.md: the reason catalogue, from the classes of `domain/errors.py` and the codes they travel with."""
+"""docs/reference/errors.md: the reason catalogue, from the classes of `domain/errors.py` and their gRPC codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/protocol.md: the contract's comments as one page."""
+"""docs/reference/protocol.md: the contract's comments as one page."""
 
 from __future__ import annotations
 

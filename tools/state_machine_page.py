@@ -1,4 +1,4 @@
-"""docs/state-machine.md: the diagram and the table of `domain/lifecycle.py`."""
+"""docs/reference/state-machine.md: the diagram and the table of `domain/lifecycle.py`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _NOTES: Final = """\
 
 What an outcome does to a running job is decided by `decide` in the same file, from the attempt's facts and a random
 number for the backoff; the store reads those facts in the transaction that applies the decision
-([ADR 0009](adr/0009-reports-are-decided-inside-the-transaction.md))."""
+([ADR 0009](../adr/0009-reports-are-decided-inside-the-transaction.md))."""
 
 
 def render() -> str:

@@ -34,6 +34,8 @@ def channel_options(settings: Settings) -> list[tuple[str, int | str]]:
     options = list(_OPTIONS)
     if settings.address.startswith("dns:"):
         options.append(("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})))
+    if settings.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", settings.server_name))
     if settings.address.startswith(_LOOPBACK):
         options.append(("grpc.enable_http_proxy", 0))  # no proxy knows what our loopback is
     return options

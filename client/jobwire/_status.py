@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
     address: str
     origin: str
-    """What the address came from: "argument", "JOBWIRE_ADDRESS" or "default"."""
+    """Where the address came from: see `Settings.origin`."""
     rpc: str
     seconds: float | None
     """The call's deadline."""
@@ -90,12 +90,14 @@ class _Found:
 # --- no details: the transport, a proxy, or a foreign server speaks --------------------------------------------------
 
 _CUT = re.compile(r"RST_STREAM|[Ss]tream removed|GOAWAY|[Ss]ocket closed|Connection reset|[Cc]onnection .*closed")
+_HTTP_STATUS = re.compile(r"[Rr]eceived http2 header with status: (\d{3})")
+_LONGEST_ACCOUNT = 300
 _TOO_BIG = re.compile(r"(?:Received|Sent) message larger than max \((\d+) vs\. (\d+)\)")
 
 
 def _error_of_transport(grpc_code: str, text: str, place: Place) -> JobwireError:
     if grpc_code == "DEADLINE_EXCEEDED":
-        return _timeout(place)
+        return call_timeout(place)
     # A server that dies resets its streams in several ways; they all mean the same.
     if grpc_code == "UNAVAILABLE" or (grpc_code in ("INTERNAL", "UNKNOWN", "CANCELLED") and _CUT.search(text)):
         return unreachable(text, place)
@@ -104,12 +106,27 @@ def _error_of_transport(grpc_code: str, text: str, place: Place) -> JobwireError
         actual, limit = too_big.groups()
         facts = {"limit": limit, "actual": actual}
         return PayloadTooLarge(f"A message of {actual} bytes is over the limit of {limit}.", ErrorDetails(facts=facts))
-    details = ErrorDetails(code=grpc_code, grpc_code=grpc_code, facts={"address": place.address, "rpc": place.rpc})
-    sentence = f"{place.rpc} at {place.address} was answered with {grpc_code}: {text or 'no further words'}."
-    return error_class("", grpc_code)(sentence, details)
+    details = ErrorDetails(
+        code=grpc_code,
+        grpc_code=grpc_code,
+        facts={"address": place.address, "rpc": place.rpc, "transport": text[:_LONGEST_ACCOUNT]},
+    )
+    return error_class("", grpc_code)(_sentence_of(grpc_code, text, place), details)
 
 
-def _timeout(place: Place) -> CallTimeout:
+def _sentence_of(grpc_code: str, text: str, place: Place) -> str:
+    """Say what came back. Words of gRPC itself are said in ours; those of an unknown server are its own."""
+    if status := _HTTP_STATUS.search(text):
+        return f"A proxy or web server at {place.address} answered {place.rpc} with HTTP status {status[1]}."
+    if grpc_code == "UNIMPLEMENTED":
+        return f"The server at {place.address} does not know the call {place.rpc}."
+    if "deserializing response" in text:
+        return f"The answer of {place.address} to {place.rpc} cannot be read: client and server do not fit together."
+    return f"{place.rpc} at {place.address} was answered with {grpc_code}: {text or 'no further words'}."
+
+
+def call_timeout(place: Place) -> CallTimeout:
+    """Make the error for a call whose deadline passed."""
     within = f" within {place.seconds:g} s" if place.seconds is not None else " in time"
     return CallTimeout(
         f"The server at {place.address} did not answer {place.rpc}{within}.",
@@ -128,45 +145,83 @@ class _Cause(NamedTuple):
     """False when the request surely never left this machine."""
 
 
+_CONNECTING = "failed to connect to all addresses"
+_NO_GRPC = "Another program listens there, which speaks no gRPC."
+# The first that matches counts. What is matched are the words of gRPC, which people are never shown.
 _CAUSES = (
     _Cause(re.compile(r"Connection refused"), "connection refused", "Nothing listens there.", False),
     _Cause(re.compile(r"No such file or directory"), "no such socket", "There is no such Unix socket.", False),
     _Cause(re.compile(r"Permission denied"), "permission denied", "The socket may not be opened by this user.", False),
     _Cause(
-        re.compile(r"DNS resolution failed|[Nn]ame resolution|getaddrinfo|Name or service not known|Domain name not"),
+        re.compile(r"DNS resolution failed|[Nn]ame resolution|getaddrinfo|Name or service not known|Domain name not|"
+                   r"errors resolving|address lookup failed"),
         "name not found",
         "The host's name could not be resolved.",
         False,
     ),
+    _Cause(
+        re.compile(r"Hostname Verification|Peer name .* is not in peer certificate"),
+        "certificate of another name",
+        "The server's certificate is not for this host name.",
+        False,
+    ),
+    _Cause(re.compile(r"certificate has expired"), "certificate expired", "The server's certificate is over.", False),
+    _Cause(
+        re.compile(r"CERTIFICATE_VERIFY_FAILED"),
+        "certificate not trusted",
+        "The authority that issued the server's certificate is not trusted here.",
+        False,
+    ),
+    _Cause(
+        re.compile(r"security handshaker"),
+        "TLS files unusable",
+        "A file of this client holds no usable certificates or key (PEM), or they do not belong together.",
+        False,
+    ),
+    _Cause(re.compile(r"WRONG_VERSION_NUMBER"), "TLS handshake failed", "The other side speaks no TLS.", False),
     _Cause(
         re.compile(r"[Hh]andshake|SSL|TLS|[Cc]ertificate"),
         "TLS handshake failed",
         "One side speaks TLS and the other does not, or a certificate was not accepted.",
         False,
     ),
+    _Cause(_HTTP_STATUS, "a proxy answered", "A proxy or web server stands there, with an error of its own.", True),
+    _Cause(re.compile(r"Failed parsing HTTP/2|http1\.x server"), "no gRPC", _NO_GRPC, False),
     _Cause(re.compile(r"[Nn]etwork is unreachable|No route to host"), "no route", "There is no way there.", False),
+    _Cause(
+        re.compile(r"[Cc]onnection timed out|[Tt]imed? ?out.*connect|connect.*[Tt]ime"),
+        "no answer",
+        "Nobody answers there; a firewall may swallow what is sent.",
+        False,
+    ),
     _Cause(re.compile(r"keepalive|ping timeout"), "no answer to pings", "The other side is frozen or gone.", True),
+    _Cause(
+        re.compile(f"{_CONNECTING}.*(?:{_CUT.pattern})", re.DOTALL),
+        "it hung up",
+        "Somebody takes the connection and ends it: perhaps TLS or a certificate is wanted, or it is no gRPC server.",
+        False,
+    ),
     _Cause(_CUT, "connection lost", "The connection ended in the middle of the call.", True),
-)
+)  # fmt: skip
+_NO_ANSWER = _Cause(re.compile(""), "no answer", "The connection could not be made, or broke.", True)
 
 
 def unreachable(text: str, place: Place) -> ServerUnreachable:
     """Make the error for an address that gave no answer. `text` is gRPC's account of it."""
-    cause = next((each for each in _CAUSES if each.pattern.search(text)), None)
-    short = cause.short if cause else (text.rpartition("last error: ")[2] or "no answer")[:200]
-    unsent = "failed to connect to all addresses" in text or (cause is not None and not cause.sent)
-    why = f"{cause.why} Address came from: {place.origin}." if cause else f"Address came from: {place.origin}."
+    cause = next((each for each in _CAUSES if each.pattern.search(text)), _NO_ANSWER)
+    unsent = _CONNECTING in text or not cause.sent
     facts = {
         "address": place.address,
         "origin": place.origin,
-        "cause": short,
+        "cause": cause.short,
         "rpc": place.rpc,
         "sent": "no" if unsent else "maybe",
+        "transport": text[:_LONGEST_ACCOUNT],
     }
     return ServerUnreachable(
-        f"Cannot reach the server at {place.address} ({short}).",
+        f"Cannot reach the server at {place.address} ({cause.short}).",
         ErrorDetails(
-            why=why,
+            why=f"{cause.why} Address came from: {place.origin}.",
             hint="start one: jobwire dev\nor name another address: JOBWIRE_ADDRESS=HOST:PORT",
             grpc_code="UNAVAILABLE",
             facts=facts,

@@ -13,7 +13,8 @@
     ├── Unsupported        the server does not know the call: client and server are too far apart in version
     ├── ServerBug          the server's fault; facts["error_id"] finds it in its log
     ├── JobEnded*          JobFailed* · JobCancelled* · JobExpired*
-    └── local*             WaitTimeout · ArgumentInvalid · NotEncodable · NotDecodable · ClientClosed · WrongEventLoop
+    └── local*             WaitTimeout · ArgumentInvalid · ConfigInvalid · NotEncodable · NotDecodable · ClientClosed ·
+                           WrongEventLoop
 
 The classes with a star are made here and never travel. `code` is the reason, the only error code there is: a class
 has one, and an instance of a category (`QuotaExceeded`) may carry a reason that a newer server has and we do not know.
@@ -405,6 +406,13 @@ class ArgumentInvalid(JobwireError, ValueError):
 
     reason = "ARGUMENT_INVALID"
     status = "INVALID_ARGUMENT"
+
+
+class ConfigInvalid(ArgumentInvalid):
+    """The file of contexts, or an environment variable, says something that cannot be used."""
+
+    reason = "CONFIG_INVALID"
+    advice = "see what counts and where it comes from: jobwire config show --origin"
 
 
 class NotEncodable(ArgumentInvalid):

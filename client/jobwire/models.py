@@ -245,7 +245,11 @@ class ServerInfo:
     max_batch_size: int = 0
     max_depth: int = 0
     start_time: datetime | None = None
+    current_time: datetime | None = None
+    """Wall clock of the server's machine when it answered."""
     recovery: RecoveryReport | None = None
+    pool_trouble: str = ""
+    """Why the server's own pool runs no jobs; empty = it does, or there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
+from jobwire.contexts import Found, Lookup, Place
 from jobwire.durations import Duration, parse_duration
 from jobwire.errors import ArgumentInvalid, ErrorDetails
 
 DEFAULT_ADDRESS = "127.0.0.1:7780"
 DEFAULT_DEADLINE = timedelta(seconds=10)
-ADDRESS_VARIABLE = "JOBWIRE_ADDRESS"
 
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 _RESOLVED = re.compile(r"(?:dns|ipv4|ipv6|unix|unix-abstract|xds):\S+")
@@ -25,7 +26,7 @@ class Settings:
     address: str = DEFAULT_ADDRESS
     """`HOST:PORT`, `unix:/PATH`, or a gRPC target such as `dns:///HOST:PORT`."""
     origin: str = "default"
-    """What the address came from: "argument", "JOBWIRE_ADDRESS" or "default"."""
+    """Where the address came from: "argument", "JOBWIRE_ADDRESS", "context 'NAME' (FILE:LINE)" or "default"."""
     deadline: timedelta = DEFAULT_DEADLINE
     """Of each call, tries and pauses included."""
     patience: timedelta | None = None
@@ -39,16 +40,8 @@ class Settings:
     """File with this client's own certificate chain (PEM)."""
     key: str | None = None
     """File with the private key of `cert` (PEM)."""
-
-
-def resolve_address(address: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return the address and its origin: argument, else JOBWIRE_ADDRESS, else the default. Raises ArgumentInvalid."""
-    if address is not None:
-        return check_address(address, "argument"), "argument"
-    from_environment = environ.get(ADDRESS_VARIABLE)
-    if from_environment:
-        return check_address(from_environment, ADDRESS_VARIABLE), ADDRESS_VARIABLE
-    return DEFAULT_ADDRESS, "default"
+    server_name: str | None = None
+    """Name that the server's certificate must bear. None = the host of the address."""
 
 
 def check_address(address: str, origin: str) -> str:
@@ -63,34 +56,88 @@ def check_address(address: str, origin: str) -> str:
     )
 
 
-def make_settings(
+def make_settings(  # noqa: PLR0913 (a client's arguments, all by name but two)
     address: str | None,
     environ: Mapping[str, str],
     *,
-    deadline: Duration,
-    patience: Duration | None,
-    tries: int | None,
-    tls: bool,
-    files: tuple[str | None, str | None, str | None],
+    deadline: Duration | None = None,
+    patience: Duration | None = None,
+    tries: int | None = None,
+    tls: bool | None = None,
+    files: tuple[str | None, str | None, str | None] = (None, None, None),
+    server_name: str | None = None,
+    context: str | None = None,
 ) -> Settings:
-    """Check the arguments of a client. Raises ArgumentInvalid."""
-    ca, cert, key = files
-    if (cert is None) != (key is None):
-        raise ArgumentInvalid("cert and key belong together: give both or neither.")
+    """Check the arguments of a client, and find what they leave open. Raises ArgumentInvalid and ConfigInvalid.
+
+    An argument wins over the environment, that over the context, that over the default: see `jobwire.contexts`. With
+    an address and no `context`, no context counts: a program that says where its server is depends on no file.
+    """
     if tries is not None and tries < 1:
         raise ArgumentInvalid(f"tries must be 1 or more, not {tries}.")
-    chosen, origin = resolve_address(address, environ)
-    return Settings(
-        address=chosen,
-        origin=origin,
-        deadline=positive(deadline, "deadline"),
-        patience=None if patience is None else parse_duration(patience, name="patience"),
-        tries=tries,
-        tls=tls or ca is not None or cert is not None,
-        ca=ca,
-        cert=cert,
-        key=key,
+    ca, cert, key = files
+    given = {
+        "address": address,
+        "context": context,
+        "timeout": None if deadline is None else positive(deadline, "deadline"),
+        "tls": tls,
+        "tls_ca": ca,
+        "tls_cert": cert,
+        "tls_key": key,
+        "tls_server_name": server_name,
+    }
+    lookup = Lookup(given, environ, use_context=address is None or context is not None)
+    settings = connection_of(lookup, origin_of=_origin)
+    return replace(
+        settings, tries=tries, patience=None if patience is None else parse_duration(patience, name="patience")
     )
+
+
+def connection_of(lookup: Lookup, *, origin_of: Callable[[Found], str]) -> Settings:
+    """Find address, deadline and TLS; `origin_of` words where the address came from. Raises ArgumentInvalid."""
+    address, timeout = lookup.find("address"), lookup.find("timeout")
+    origin = origin_of(address)
+    return Settings(
+        address=DEFAULT_ADDRESS if address.value is None else check_address(address.value, origin),
+        origin=origin,
+        deadline=DEFAULT_DEADLINE if timeout.value is None else timeout.value,
+        **_tls_of(lookup, origin_of),
+    )
+
+
+def _origin(found: Found) -> str:
+    match found.place:
+        case Place.GIVEN:
+            return "argument"
+        case Place.ENVIRONMENT:
+            return found.name
+        case Place.CONTEXT:
+            return f"context {found.name!r} ({found.where})"
+        case Place.DEFAULT:
+            return "default"
+
+
+_FIELDS = {"tls_ca": "ca", "tls_cert": "cert", "tls_key": "key", "tls_server_name": "server_name"}
+
+
+def _tls_of(lookup: Lookup, origin_of: Callable[[Found], str]) -> dict[str, Any]:
+    """Find the fields about TLS. Who names an authority or a certificate means TLS, unless told off from no weaker
+    place."""
+    switch = lookup.find("tls")
+    said = {field: found for name, field in _FIELDS.items() if (found := lookup.find(name)).value is not None}
+    if switch.value is None or any(found.rank < switch.rank for found in said.values()):
+        is_spoken = bool(said)
+    else:
+        is_spoken = switch.value
+    if not is_spoken:
+        return {}
+    if ("cert" in said) != ("key" in said):
+        one = said.get("cert") or said["key"]
+        raise ArgumentInvalid(
+            "The client's certificate and its key belong together: give both or neither.",
+            ErrorDetails(why=f"There is only {one.value} (from: {origin_of(one)})."),
+        )
+    return {"tls": True, **{field: found.value for field, found in said.items()}}
 
 
 def positive(value: Duration, name: str) -> timedelta:

@@ -6,7 +6,7 @@ out by its own thread, whole or not at all, whoever waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from jobwire_server.domain.errors import FieldInvalid, JobwireError, Refused, Violation
@@ -32,7 +32,7 @@ from jobwire_server.domain.validation import (
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import wait_any
 from jobwire_server.kernel.telemetry import DEBUG, Log, LogEvent, SilentLog
-from jobwire_server.store.base import JobPage, ListQuery, Store, Submission, SubmitReceipt, Submitted
+from jobwire_server.store.base import JobPage, Lane, ListQuery, Store, Submission, SubmitReceipt, Submitted
 from jobwire_server.watch.hub import WatchHub
 from jobwire_server.watch.job_feed import job_not_found
 
@@ -72,8 +72,11 @@ class Jobs:
         new_id: Callable[[], str],
         limits: Limits = DEFAULT_LIMITS,
         log: Log | None = None,
+        expect: Callable[[Iterable[Lane]], None] | None = None,
     ) -> None:
+        """`expect` is told of the lanes of jobs that are due at once, as they are handed to the store."""
         self._store = store
+        self._expect = expect
         self._hub = hub
         self._clock = clock
         self.new_id = new_id
@@ -87,7 +90,7 @@ class Jobs:
     async def submit(self, tenant: str, draft: Draft) -> tuple[Submitted, SubmitReceipt]:
         """Create one job durably, or find the one that its request_id created before."""
         job = self.checked(draft)
-        receipt = await self._store.submit(Submission(tenant, (job,)))
+        receipt = await self._enter(Submission(tenant, (job,)))
         answer = receipt.answers[0]
         if isinstance(answer, JobwireError):
             raise answer
@@ -111,7 +114,7 @@ class Jobs:
         if options.independent:
             return await self._submit_each(tenant, drafts)
         jobs = self._all_checked(drafts)
-        receipt = await self._store.submit(
+        receipt = await self._enter(
             Submission(
                 tenant,
                 jobs,
@@ -124,6 +127,12 @@ class Jobs:
         if self._logs_calls:
             self._tell(options.request_id, receipt)
         return receipt
+
+    async def _enter(self, submission: Submission) -> SubmitReceipt:
+        """Store jobs; who serves them may ask for them at the same time."""
+        if self._expect is not None:
+            self._expect({Lane(job.queue, job.type) for job in submission.jobs if job.schedule_time_us is None})
+        return await self._store.submit(submission)
 
     def _tell(self, request_id: str, receipt: SubmitReceipt) -> None:
         """Log what a call made or found, so that its request_id leads to its jobs."""
@@ -175,7 +184,7 @@ class Jobs:
             elif isinstance(draft, NewJob):
                 jobs.append(draft)
         if not refusals:
-            receipt = await self._store.submit(Submission(tenant, jobs))
+            receipt = await self._enter(Submission(tenant, jobs))
         else:
             receipt = await self._submit_good_ones(tenant, jobs, refusals)
         if self._logs_calls:
@@ -191,7 +200,7 @@ class Jobs:
         self, tenant: str, jobs: Sequence[NewJob], refusals: dict[int, Refused]
     ) -> SubmitReceipt:
         if jobs:
-            receipt = await self._store.submit(Submission(tenant, jobs))
+            receipt = await self._enter(Submission(tenant, jobs))
         else:
             receipt = SubmitReceipt((), await self._store.position(), self._clock.wall_us(), "")
         good = iter(receipt.answers)

@@ -16,6 +16,8 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 from grpc_status import rpc_status
 
 from jobwire.v1 import admin_service_pb2, admin_service_pb2_grpc, job_pb2, job_service_pb2_grpc
@@ -64,6 +66,7 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         self._keys: dict[str, pb.SubmitJobRequest] = {}
         self.jobs: dict[str, job_pb2.Job] = {}
         self.capabilities: list[str] = ["type:hello", "type:echo"]
+        self.pool_trouble = ""
         self.cuts = 0
         """Streams to break after their first response."""
         self.refusals: dict[str, Refusal] = {}
@@ -108,10 +111,21 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
                 status.start_time.CopyFrom(event.event_time)
             if status.state in TERMINAL:
                 status.finish_time.CopyFrom(event.event_time)
+            self._note_attempt(job, event.event_time)
             event.status.CopyFrom(status)
             event.status.ClearField("result")
             self._log.append(event)
             self._changed.notify_all()
+
+    def _note_attempt(self, job: job_pb2.Job, moment: Timestamp) -> None:
+        """Begin an attempt, or end the one that runs."""
+        running = job.status.state == job_pb2.JOB_STATE_PROCESSING
+        if running:
+            job.attempts.add(number=job.status.attempt, worker_id=job.status.worker_id, start_time=moment)
+        elif job.attempts and not job.attempts[-1].HasField("finish_time"):
+            job.attempts[-1].finish_time.CopyFrom(moment)
+            if job.status.state != job_pb2.JOB_STATE_COMPLETED and job.status.HasField("last_error"):
+                job.attempts[-1].error.CopyFrom(job.status.last_error)
 
     def tell_progress(self, job_id: str, percent: float, message: str) -> None:
         """Log a progress event (the script keeps them, the real server does not)."""
@@ -245,11 +259,16 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         wanted = request.filter
         jobs = [job for job in reversed(self.jobs.values())
                 if (not wanted.states or job.status.state in wanted.states)
-                and (not wanted.types or job.spec.type in wanted.types)]  # fmt: skip
+                and (not wanted.types or job.spec.type in wanted.types)
+                and (not wanted.queues or job.spec.queue in wanted.queues)
+                and all(job.spec.labels.get(key) == value for key, value in wanted.labels.items())]  # fmt: skip
         start = int(request.page_token or "0")
         size = min(request.page_size or 50, 2)  # pages end early: clients must go on
         rest = str(start + size) if start + size < len(jobs) else ""
-        return pb.ListJobsResponse(jobs=jobs[start : start + size], next_page_token=rest, cursor=self._cursor())
+        page = pb.ListJobsResponse(jobs=jobs[start : start + size], next_page_token=rest, cursor=self._cursor())
+        for job in page.jobs:  # the basic view
+            job.ClearField("attempts")
+        return page
 
     def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.CancelJobResponse:
         self._begin("CancelJob", request)
@@ -336,7 +355,7 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         info = admin_service_pb2.ServerInfo(
             version="9.9.9", capabilities=self.capabilities, store="sqlite", current=self._cursor(),
             compacted=pb.WatchCursor(epoch=EPOCH, revision=0), max_batch_size=1000, start_time=_stamp(0),
-            recovery=admin_service_pb2.RecoveryReport(returned_count=3),
+            recovery=admin_service_pb2.RecoveryReport(returned_count=3), pool_trouble=self.pool_trouble,
         )  # fmt: skip
         return admin_service_pb2.GetServerInfoResponse(server_info=info)
 
@@ -406,7 +425,14 @@ class ScriptedServer:
         self._server = grpc.server(ThreadPoolExecutor(max_workers=8), interceptors=[_Refusing()])
         job_service_pb2_grpc.add_JobServiceServicer_to_server(self.service, self._server)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(self.service, self._server)
+        self.health = HealthServicer()
+        self.tell_health("SERVING")
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self._server.add_insecure_port(self.address)
+
+    def tell_health(self, status: str) -> None:
+        """Change what the health service answers."""
+        self.health.set("", health_pb2.HealthCheckResponse.ServingStatus.Value(status))
 
     def __enter__(self) -> Self:
         self._server.start()

@@ -69,6 +69,7 @@ def test_a_server_that_is_not_there_is_told_at_once_with_what_to_do(jobwire: Job
         "  Nothing listens there. Address came from: the flag --address.",
         "  → start one:   jobwire dev",
         "  → or choose:   jobwire -a HOST:PORT ...",
+        "  → find out:    jobwire doctor",
     ]
 
 
@@ -86,6 +87,20 @@ def test_a_bug_leaves_a_report_and_names_it(jobwire: Jobwire, monkeypatch: pytes
     assert ran.stderr.startswith("error[UNEXPECTED] RuntimeError: ouch")
     assert str(report) in ran.stderr
     assert "in broken" in report.read_text()
+
+
+def test_what_ctrl_c_breaks_inside_a_library_is_no_bug(jobwire: Jobwire, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("cannot release un-acquired lock")
+
+    monkeypatch.setattr("jobwire.cli.submitting.request_of", interrupted)
+
+    ran = jobwire("submit hello")
+
+    assert (ran.exit_code, ran.stderr) == (130, "error[INTERRUPTED] interrupted\n")
 
 
 def test_every_code_that_is_raised_stands_in_the_catalogue() -> None:

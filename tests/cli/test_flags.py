@@ -137,7 +137,7 @@ def test_filters_reach_the_server(jobwire: Jobwire, service: Service) -> None:
     request = next(request for rpc, request in service.calls if rpc == "ListJobs")
     assert isinstance(request, pb.ListJobsRequest)
     wanted = request.filter
-    assert list(wanted.states) == [6, 4, 2]
+    assert list(wanted.states) == [2, 4, 6]
     assert (list(wanted.queues), list(wanted.types), wanted.batch_id) == (["a", "b"], ["t"], "b1")
     assert dict(wanted.labels) == {"k": "v"}
     assert (wanted.create_time_min.seconds, wanted.create_time_max.seconds) == (1_795_264_264, 1_795_264_265)

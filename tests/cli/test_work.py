@@ -304,10 +304,10 @@ async def test_the_example_goes_on_where_it_was_when_its_worker_is_stopped_in_th
 
 
 async def test_the_handlers_that_the_page_about_workers_shows_can_be_used() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/workers.md").read_text(), re.DOTALL)
+    (block,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/how-to/workers.md").read_text(), re.DOTALL)
     module = sys.modules["page"] = ModuleType("page")
     try:
-        exec(compile(block, "docs/workers.md", "exec"), vars(module))
+        exec(compile(block, "docs/how-to/workers.md", "exec"), vars(module))
         check_handlers(module.app.handlers)
     finally:
         del sys.modules["page"]

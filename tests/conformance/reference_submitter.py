@@ -1,4 +1,4 @@
-"""Submits a job and watches it to its end, on the generated stubs alone, as docs/conformance.md says.
+"""Submits a job and watches it to its end, on the generated stubs alone, as docs/reference/conformance.md says.
 
 python -m tests.conformance.reference_submitter TYPE PAYLOAD
 """

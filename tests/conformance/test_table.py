@@ -10,7 +10,7 @@ from jobwire.conformance.table import POINTS, Point, Subject
 from tests.conformance.verbs import VERBS
 from tests.docs.pages import ROOT, text_of
 
-PAGE = ROOT / "docs/conformance.md"
+PAGE = ROOT / "docs/reference/conformance.md"
 
 points = pytest.mark.parametrize("point", POINTS, ids=[point.name for point in POINTS])
 

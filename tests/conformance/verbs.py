@@ -1,4 +1,4 @@
-"""What the reference worker does with each payload of docs/conformance.md."""
+"""What the reference worker does with each payload of docs/reference/conformance.md."""
 
 from __future__ import annotations
 

@@ -46,3 +46,12 @@ def anchors_of(page: Path) -> set[str]:
         words = re.sub(r"[^\w\- ]", "", match[1].lower())
         anchors.add(words.replace(" ", "-"))
     return anchors
+
+
+def rows_of(page: str) -> list[list[str]]:
+    """Cells of all table rows of a page."""
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in page.splitlines()
+        if line.startswith("| ")
+    ]

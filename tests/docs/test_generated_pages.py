@@ -22,10 +22,11 @@ def test_a_page_is_the_same_each_time_it_is_drawn(name: str) -> None:
 
 
 def test_a_page_that_was_edited_or_is_missing_is_found_and_written_again(tmp_path: Path) -> None:
-    assert write_pages(docs=tmp_path) == list(PAGES)
-    assert stale_pages(docs=tmp_path) == []
-    (tmp_path / "errors.md").write_text("Nothing ever fails.\n", encoding="utf-8")
-    (tmp_path / "protocol.md").unlink()
-    assert stale_pages(docs=tmp_path) == ["errors.md", "protocol.md"]
-    assert write_pages(docs=tmp_path) == ["errors.md", "protocol.md"]
-    assert stale_pages(docs=tmp_path) == []
+    assert write_pages(into=tmp_path) == list(PAGES)
+    assert stale_pages(into=tmp_path) == []
+    changed = ["docs/reference/errors.md", "docs/reference/protocol.md"]
+    (tmp_path / changed[0]).write_text("Nothing ever fails.\n", encoding="utf-8")
+    (tmp_path / changed[1]).unlink()
+    assert stale_pages(into=tmp_path) == changed
+    assert write_pages(into=tmp_path) == changed
+    assert stale_pages(into=tmp_path) == []

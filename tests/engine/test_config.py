@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from jobwire_server.config import SETTINGS, Command, Config, ConfigInvalid, check_listen, load, parse_duration
+from jobwire_server.config import (
+    SETTINGS,
+    Command,
+    Config,
+    ConfigInvalid,
+    Effective,
+    check_listen,
+    find_database,
+    load,
+    resolve,
+)
+from jobwire_server.config.report import example, in_force
+from jobwire_server.config.values import parse_duration
 
 SERVE = {"db": "jobs.db"}
 
@@ -150,3 +162,103 @@ def test_every_setting_has_help_and_a_default_within_its_bounds() -> None:
             default = setting.default_for(command)
             if setting.minimum is not None and default is not None:
                 assert setting.minimum <= default <= (setting.maximum or default)
+
+
+# --- what is in force ---------------------------------------------------------------------------------------------
+
+
+def effective(
+    environment: dict[str, str] | None = None, command: Command = Command.SERVE, **flags: Any
+) -> list[Effective]:
+    given = {**SERVE, **flags} if command is Command.SERVE else flags
+    return list(resolve(command, given, environment or {}, None))
+
+
+def test_every_value_names_its_place(tmp_path: Path) -> None:
+    (tmp_path / "jobwire.toml").write_text("# mine\n\ngrace = '5s'\n'lease' = '1m'\n")
+
+    places = {each.setting.name: each.place for each in effective({"JOBWIRE_SLOTS": "4"})}
+
+    assert places["db"] == "--db"
+    assert places["slots"] == "JOBWIRE_SLOTS"
+    assert places["grace"] == "jobwire.toml:3"
+    assert places["lease"] == "jobwire.toml:4"
+    assert places["cancel_grace"] == "default"
+
+
+def test_an_error_in_a_file_names_its_line(tmp_path: Path) -> None:
+    (tmp_path / "jobwire.toml").write_text("grace = '5s'\nslots = 0\n")
+
+    with pytest.raises(ConfigInvalid, match=r"slots in jobwire\.toml:2: 0 is too small"):
+        serve()
+
+
+def test_an_unknown_key_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "jobwire.toml").write_text("grace = '5s'\n\n[store]\nurl = 'x'\n")
+
+    with pytest.raises(ConfigInvalid, match=r"jobwire\.toml:3 has an unknown key 'store'"):
+        serve()
+
+
+CONFIGURATIONS: dict[str, tuple[Command, dict[str, Any]]] = {
+    "serve": (Command.SERVE, {"db": "some/jobs.db", "slots": "3", "grace": "1500ms", "app": "jobs:app"}),
+    "odd texts": (Command.SERVE, {"db": 'a "quoted" \\ path.db', "lease": "90s"}),
+    "dev": (Command.DEV, {}),
+    "dev on a port": (Command.DEV, {"port": "0"}),
+    "dev in memory": (Command.DEV, {"memory": True, "memory_per_child": "512M"}),
+}
+
+
+@pytest.mark.parametrize(("command", "flags"), CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
+def test_what_is_in_force_is_a_file_that_says_the_same(command: Command, flags: dict[str, Any], tmp_path: Path) -> None:
+    settings = resolve(command, flags, {}, None)
+    file = tmp_path / "same.toml"
+
+    file.write_text(in_force(command, settings))
+
+    assert load(command, {}, {}, file) == load(command, flags, {}, None)
+
+
+def test_a_password_in_an_address_is_not_shown_and_not_read_as_one_where_there_is_none() -> None:
+    address = "postgresql://me:hunter2@host/db?password=hunter2&sslmode=require"
+
+    shown = in_force(Command.SERVE, effective(db=address))
+
+    assert "hunter2" not in shown
+    assert 'db = "postgresql://me:REDACTED@host/db?password=REDACTED&sslmode=require"' in shown
+    assert 'db = "sqlite:///data/jobs.db"' in in_force(Command.SERVE, effective(db="sqlite:///data/jobs.db"))
+
+
+def test_a_secret_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from-a-file.db\n")
+    environment = {"JOBWIRE_DB_FILE": str(tmp_path / "secret")}
+
+    assert load(Command.SERVE, {}, environment, None).db == Path("from-a-file.db")
+    assert find_database(None, environment, None) == Path("from-a-file.db")
+    with pytest.raises(ConfigInvalid, match="JOBWIRE_DB and JOBWIRE_DB_FILE are both set"):
+        load(Command.SERVE, {}, {**environment, "JOBWIRE_DB": "x.db"}, None)
+    with pytest.raises(ConfigInvalid, match="JOBWIRE_DB_FILE names nowhere, which cannot be read"):
+        load(Command.SERVE, {}, {"JOBWIRE_DB_FILE": "nowhere"}, None)
+    with pytest.raises(ConfigInvalid, match="Did you mean JOBWIRE_DB_FILE"):
+        serve({"JOBWIRE_DBFILE": "x"})
+
+
+def test_the_store_of_a_command_is_the_one_that_a_server_would_open(tmp_path: Path) -> None:
+    assert find_database(None, {}, None) == Path(".jobwire/dev.db")
+    (tmp_path / "jobwire.toml").write_text("db = 'file.db'\n")
+    assert find_database(None, {}, None) == Path("file.db")
+    assert find_database(None, {"JOBWIRE_DB": "variable.db"}, None) == Path("variable.db")
+    assert find_database("flag.db", {"JOBWIRE_DB": "variable.db"}, None) == Path("flag.db")
+
+
+def test_the_example_holds_every_setting_and_is_a_file_that_can_be_used_line_by_line(tmp_path: Path) -> None:
+    text = example()
+    for setting in SETTINGS:
+        (line,) = [line for line in text.splitlines() if line.startswith(f"# {setting.name} = ")]
+        file = tmp_path / "jobwire.toml"
+        file.write_text(line.removeprefix("# "))
+        (found,) = [each for each in resolve(next(iter(setting.commands)), {}, {}, file) if each.setting is setting]
+        assert found.place == f"{file}:1"
+        default = setting.default if setting.default is not None else setting.dev_default
+        assert default is None or found.value == default
+        assert setting.help in text

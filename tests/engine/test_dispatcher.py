@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 import pytest
 
@@ -10,9 +11,11 @@ from jobwire_server.dispatch.session import Beat
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.domain.job import Content, JobError, State
 from jobwire_server.domain.outcome import Failed, Released
+from jobwire_server.jobs import Jobs
 from jobwire_server.store.base import CommitNotice, Lease, LeaseRequest, Report, ReportAnswer, ReportCode
 from jobwire_server.store.sqlite.store import SqliteStore
-from tests.engine.conftest import Engine, eventually, job_of, new_job, running, state_of, submit
+from jobwire_server.watch.hub import WatchHub
+from tests.engine.conftest import TENANT, Engine, eventually, job_of, new_job, running, state_of, submit
 from tests.helpers.clock import ManualClock
 
 pytestmark = pytest.mark.asyncio
@@ -64,6 +67,50 @@ async def test_the_next_jobs_are_leased_in_the_commit_that_records_the_last_ones
     await eventually(lambda: len(worker.assigned) == 40)
 
     assert len(notices) == 1
+
+
+def jobs_beside(engine: Engine) -> Jobs:
+    """The use cases on the engine's store, as the server wires them."""
+    hub = WatchHub(store=engine.store, clock=engine.clock)
+    new_id = iter(map(str, count())).__next__
+    return Jobs(store=engine.store, hub=hub, clock=engine.clock, new_id=new_id, expect=engine.dispatcher.expect)
+
+
+async def test_a_job_is_stored_and_leased_to_a_free_worker_by_one_commit(engine: Engine) -> None:
+    jobs = jobs_beside(engine)
+    worker = engine.worker("echo")
+    await engine.settled()
+    notices: list[CommitNotice] = []
+    engine.store.subscribe(notices.append)
+
+    for jobs_so_far in range(1, 4):
+        await jobs.submit(TENANT, new_job(f"j{jobs_so_far}"))
+        await eventually(lambda jobs_so_far=jobs_so_far: len(worker.assigned) == jobs_so_far)
+        await engine.settled()
+        assert len(notices) == jobs_so_far
+
+
+async def test_a_worker_that_is_busy_is_not_asked_for_when_jobs_come_in(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = engine.worker("echo", window=1)
+    await submit(engine.store, new_job("a"))
+    await eventually(lambda: worker.ids == ["a"])
+    asked: list[LeaseRequest] = []
+    really = engine.store.lease
+
+    async def lease(request: LeaseRequest) -> list[Lease]:
+        asked.append(request)
+        return await really(request)
+
+    monkeypatch.setattr(engine.store, "lease", lease)
+    jobs = jobs_beside(engine)
+    await jobs.submit(TENANT, new_job("b"))
+    await engine.settled()
+
+    assert not asked
+    await worker.finish(worker.assigned[0])
+    await eventually(lambda: worker.ids == ["a", "b"])
 
 
 async def test_leases_that_came_for_credits_which_did_not_come_back_are_given_back(

@@ -35,7 +35,15 @@ from tests.helpers.stores import StoreRig
 
 DETAIL_TYPES: Mapping[str, type[Message]] = {
     name: getattr(error_details_pb2, name)
-    for name in ("ErrorInfo", "BadRequest", "RetryInfo", "QuotaFailure", "ResourceInfo", "PreconditionFailure")
+    for name in (
+        "ErrorInfo",
+        "BadRequest",
+        "RetryInfo",
+        "QuotaFailure",
+        "ResourceInfo",
+        "PreconditionFailure",
+        "RequestInfo",
+    )
 }
 
 

@@ -94,7 +94,7 @@ def test_waiting_callers_are_told_to_slow_down_by_grpcs_own_key_too() -> None:
 
 
 def test_a_bug_is_told_by_its_id_alone() -> None:
-    refusal = internal_refusal("0123456789ab")
+    refusal = internal_refusal("0123456789ab", "call-1")
 
     assert refusal.code is Code.INTERNAL
     assert "0123456789ab" in refusal.message

@@ -7,7 +7,9 @@ import pytest
 from jobwire.v1 import admin_service_pb2 as apb
 from jobwire.v1 import job_pb2 as jpb
 from jobwire.v1 import job_service_pb2 as pb
+from jobwire.v1 import worker_service_pb2 as wpb
 from jobwire_server.domain.job import State
+from tests.rpc.remote_worker import RemoteWorker
 from tests.rpc.rig import Code, RpcRig, refused
 
 pytestmark = pytest.mark.asyncio
@@ -119,6 +121,29 @@ async def test_steering_that_makes_no_sense_is_refused(rig: RpcRig, method: str,
     refusal = await refused(getattr(rig.api, method)(request_))
 
     assert (refusal.code, refusal.reason, refusal.fields) == (Code.INVALID_ARGUMENT, "FIELD_INVALID", [field])
+
+
+async def test_the_server_tells_which_types_are_served_by_workers_that_are_here(rig: RpcRig) -> None:
+    async def types() -> list[str]:
+        return list((await rig.admin.GetServerInfo(apb.GetServerInfoRequest())).server_info.capabilities)
+
+    assert await types() == []
+    async with RemoteWorker(rig, types=["mail", "thumb"]) as worker:
+        assert await types() == ["type:mail", "type:thumb"]
+        pull = wpb.PullJobsRequest(worker_id="puller", types=["pulled"], queues=[wpb.QueueSubscription(queue="*")])
+        await rig.work.PullJobs(pull)
+        assert await types() == ["type:mail", "type:pulled", "type:thumb"]
+        await worker.hang_up()
+        await worker.end()
+    assert await types() == ["type:pulled"], "a worker by calls is here for a minute after each"
+
+
+@pytest.mark.parametrize("wanted", [[], [f"t{number}" for number in range(201)]], ids=["any", "too many"])
+async def test_types_are_not_listed_when_the_list_would_mislead(rig: RpcRig, wanted: list[str]) -> None:
+    async with RemoteWorker(rig), RemoteWorker(rig, worker_id="w2", instance_id="i2", types=wanted):
+        info = (await rig.admin.GetServerInfo(apb.GetServerInfoRequest())).server_info
+
+    assert not info.capabilities
 
 
 async def test_the_server_tells_what_it_is_and_what_it_takes(rig: RpcRig) -> None:

@@ -127,7 +127,7 @@ async def test_the_options_that_matter_are_set() -> None:
     options = dict(channel_options())
 
     assert options["grpc.so_reuseport"] == 0
-    assert options["grpc.max_receive_message_length"] == 4 << 20
+    assert options["grpc.max_receive_message_length"] == 16 << 20
     assert options["grpc.http2.ping_timeout_ms"] == 10_000
     assert options["grpc.keepalive_time_ms"] == 30_000
     assert options["grpc.http2.min_ping_interval_without_data_ms"] <= 10_000
@@ -135,9 +135,32 @@ async def test_the_options_that_matter_are_set() -> None:
     assert options["grpc.max_connection_age_grace_ms"] > 60_000
 
 
-async def test_a_request_over_the_message_limit_is_refused_and_the_server_lives(rig: RpcRig) -> None:
+@pytest.mark.parametrize("method", ["SubmitJob", "WatchJobs"])
+async def test_a_request_over_the_message_limit_is_refused_with_a_reason_and_leaves_no_trace(
+    rig: RpcRig, method: str
+) -> None:
+    """gRPC's own refusal would carry no ErrorInfo."""
+    before = rig.stores.dump()
+    path = f"/jobwire.v1.JobService/{method}"
+    call = rig.channel.unary_stream(path) if method == "WatchJobs" else rig.channel.unary_unary(path)
+
+    refusal = await refused(call(b"x" * ((4 << 20) + 1)))
+
+    assert (refusal.code, refusal.reason) == (Code.INVALID_ARGUMENT, "PAYLOAD_TOO_LARGE")
+    assert (refusal.facts["limit"], refusal.facts["actual"]) == (str(4 << 20), str((4 << 20) + 1))
+    assert rig.stores.dump() == before
+    await rig.submit()
+
+
+async def test_a_request_of_the_greatest_size_is_read(rig: RpcRig) -> None:
+    refusal = await refused(rig.channel.unary_unary("/jobwire.v1.JobService/SubmitJob")(b"\xff" * (4 << 20)))
+
+    assert refusal.reason == "FIELD_INVALID"
+
+
+async def test_a_request_far_over_the_limit_is_not_even_received(rig: RpcRig) -> None:
     with pytest.raises(aio.AioRpcError) as caught:
-        await rig.channel.unary_unary("/jobwire.v1.JobService/SubmitJob")(b"x" * ((4 << 20) + 1))
+        await rig.channel.unary_unary("/jobwire.v1.JobService/SubmitJob")(b"x" * ((16 << 20) + 1))
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await rig.submit()

@@ -598,17 +598,26 @@ async def test_a_server_that_stops_does_not_wait_for_jobs_of_remote_workers(rig:
 async def test_an_old_stream_is_asked_to_be_opened_again_and_cut_in_the_end() -> None:
     clock = ManualClock()
     settings = RpcSettings(max_stream_age_seconds=60, stream_age_jitter=0)
-    async with (
-        RpcRig(clock=clock, settings=settings) as rig,
-        RemoteWorker(rig, lease_duration={"seconds": 600}) as worker,
-    ):
-        while not worker.drains:
+    async with RpcRig(clock=clock, settings=settings) as rig:
+        await rig.submit()
+        async with RemoteWorker(rig, lease_duration={"seconds": 600}) as worker:
+            (assignment,) = await worker.jobs(1)
+
+            clock.advance(10)
+            await worker.until(lambda: bool(worker.pings))
+            clock.advance(51)
+            await worker.until(lambda: bool(worker.drains))
+            assert worker.drains[0].reason == "STREAM_AGE"
+
+            # It stays for a farewell: what is still running there is reported there.
             clock.advance(5)
-            await worker.send(pong_id=1)
-            await asyncio.sleep(0.001)
-        assert worker.drains[0].reason == "STREAM_AGE"
-        while not worker.over:
-            clock.advance(5)
-            await asyncio.sleep(0.001)
-        assert worker.ended is not None
-        assert Refusal(worker.ended).reason == "STREAM_AGE"
+            await asyncio.sleep(0)
+            await worker.send(outcomes=[success(assignment.lease_token)])
+            await worker.until(lambda: bool(worker.acks) or worker.over)
+            assert [ack.code for ack in worker.acks] == [RECORDED]
+
+            while not worker.over:
+                clock.advance(5)
+                await asyncio.sleep(0.001)
+            assert worker.ended is not None
+            assert Refusal(worker.ended).reason == "STREAM_AGE"

@@ -24,7 +24,7 @@ WORKERS: Final = 4
 FAULTS: Final = 120
 LEASE_SECONDS: Final = 2.0
 SILENCE_SECONDS: Final = 45.0
-"""A worker that sees no frame of its server for so long connects again (docs/protocol.md)."""
+"""A worker that sees no frame of its server for so long connects again (docs/reference/protocol.md)."""
 MARGIN_SECONDS: Final = 30.0
 """For a machine that is busy with other things."""
 

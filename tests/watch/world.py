@@ -16,6 +16,7 @@ from jobwire_server.kernel.clock import Clock, SystemClock
 from jobwire_server.store.base import JobEvent, JobFilter, Lane, Lease, Report, Store
 from jobwire_server.watch.hub import JobsWatch, WatchHub
 from jobwire_server.watch.requests import Batch, Cursor
+from tests.helpers.clock import ManualClock
 from tests.helpers.factories import new_job
 from tests.helpers.stores import StoreRig
 
@@ -174,3 +175,24 @@ def matches(wanted: JobFilter, event: JobEvent) -> bool:
         and (not wanted.batch_id or event.batch_id == wanted.batch_id)
         and all(event.labels.get(key) == value for key, value in wanted.labels.items())
     )
+
+
+async def take(batches: AsyncGenerator[Batch, None], count: int) -> list[Batch]:
+    """Read so many batches."""
+    return [await anext(batches) for _ in range(count)]
+
+
+async def next_with_events(batches: AsyncGenerator[Batch, None]) -> Batch:
+    """Read on to a batch that tells of something."""
+    while True:
+        batch = await anext(batches)
+        if batch.entries:
+            return batch
+
+
+async def turn_clock(clock: ManualClock, task: asyncio.Future[Batch], seconds: float) -> None:
+    """Let time pass in small steps, and whoever is woken by it run."""
+    for _ in range(round(seconds / 0.25)):
+        clock.advance(0.25)
+        for _ in range(20):
+            await asyncio.sleep(0)

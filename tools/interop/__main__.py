@@ -1,4 +1,4 @@
-"""Build the examples of every language, have `jobwire conformance` judge them, and write docs/interop.md.
+"""Build the examples of every language, have `jobwire conformance` judge them, and write docs/reference/interop.md.
 
 LANGS=go,node   only these; the page is then left alone
 FAST=1          the slice for CI; the page is then left alone
@@ -37,8 +37,8 @@ def main(settings: Mapping[str, str]) -> int:
     is_fast = bool(settings.get("FAST"))
     judged = [Judged(each, versions[each.tools[0].name], _judge_aloud(each, is_fast=is_fast)) for each in languages]
     if not is_fast and len(languages) == len(LANGUAGES):
-        (ROOT / "docs/interop.md").write_text(render(judged), encoding="utf-8")
-        print("docs/interop.md")
+        (ROOT / "docs/reference/interop.md").write_text(render(judged), encoding="utf-8")
+        print("docs/reference/interop.md")
     return 1 if any(each.count("failed") for each in judged) else 0
 
 

@@ -1,4 +1,4 @@
-"""docs/interop.md: what passed, language by language. The same verdicts and versions give the same bytes."""
+"""docs/reference/interop.md: what passed, language by language. The same verdicts and versions give the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEAD: Final = """\
 
 # Interop
 
-The two programs that [examples](../examples) has for each language, judged by `jobwire conformance`
+The two programs that [examples](../../examples) has for each language, judged by `jobwire conformance`
 ([what it asks](conformance.md)): a worker and a submitter, each on the gRPC library of its own language, against a real
 server behind a proxy that loses, repeats, holds back and cuts what passes.
 

@@ -18,7 +18,7 @@ from jobwire.cli.versions import installed_version
 _SHOWN = ("jobwire", "grpcio", "protobuf")
 
 
-@command("proto", epilog="Example: jobwire proto --out ./protos")
+@command("proto", makes_calls=False, epilog="Example: jobwire proto --out ./protos")
 @click.option("--out", "directory", required=True, metavar="DIR", type=click.Path(path_type=Path),
               help="Folder to write jobwire/v1/*.proto into; made when missing.")  # fmt: skip
 def proto(invocation: Invocation, directory: Path) -> None:
@@ -49,17 +49,15 @@ def _copy_protos(source: Traversable, target: Path, written: list[Path]) -> None
 
 
 def _print_paths(invocation: Invocation, paths: list[str]) -> None:
-    from jobwire.cli.output import Printer, compact, pretty  # noqa: PLC0415 - help pages need no protobuf
+    from jobwire.cli.output import Printer  # noqa: PLC0415 - help pages need no protobuf
 
     printer = Printer(invocation)
-    match printer.output:
-        case Output.JSON:
-            printer.line(pretty({"files": paths}))
-        case Output.NONE:
-            pass
-        case form:
-            for path in paths:
-                printer.line(compact({"file": path}) if form is Output.JSONL else path)
+    if printer.output is Output.JSONL:
+        printer.documents("files", [{"file": path} for path in paths], identifier="file")
+    elif printer.output is Output.ID or printer.output.for_people:
+        printer.lines(paths)
+    else:
+        printer.document(lambda: {"files": paths}, identifier="", text=lambda: None)
 
 
 @command("version", epilog="Example: jobwire version --server")
@@ -70,7 +68,7 @@ def version(invocation: Invocation, ask_server: bool) -> None:
     -o json prints {"client": {...}, "server": ServerInfo or null}.
     """
     client = {"python": platform.python_version()} | {name: installed_version(name) for name in _SHOWN}
-    from jobwire.cli.output import Printer, compact, document_of, pretty  # noqa: PLC0415 - help pages need no protobuf
+    from jobwire.cli.output import Printer, document_of  # noqa: PLC0415 - help pages need no protobuf
 
     printer = Printer(invocation)
     document: dict[str, Any] = {"client": client, "server": None}
@@ -79,17 +77,8 @@ def version(invocation: Invocation, ask_server: bool) -> None:
 
         with Server(invocation) as server:
             document["server"] = document_of(server.info())
-    match printer.output:
-        case Output.JSON:
-            printer.line(pretty(document))
-        case Output.JSONL:
-            printer.line(compact(document))
-        case Output.ID:
-            printer.line(client["jobwire"])
-        case Output.TABLE:
-            printer.rows(_version_rows(client, document["server"]))
-        case Output.NONE:
-            pass
+    rows = _version_rows(client, document["server"])
+    printer.document(lambda: document, identifier=client["jobwire"], text=lambda: "\n".join(rows))
 
 
 def _version_rows(client: dict[str, str], server: dict[str, Any] | None) -> list[str]:
@@ -104,6 +93,8 @@ def _version_rows(client: dict[str, str], server: dict[str, Any] | None) -> list
         names = ("returned", "still_leased", "failed", "waiting")
         counts = [f"{report[name + '_count']} {name.replace('_', ' ')}" for name in names]
         rows.append("recovery " + " · ".join([*counts, *([report["duration"]] if report["duration"] else [])]))
+    if server["pool_trouble"]:
+        rows.append(f"pool {server['pool_trouble']}")
     if server["capabilities"]:
         rows.append("capabilities " + ", ".join(server["capabilities"]))
     return rows

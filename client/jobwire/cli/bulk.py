@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TextIO, TypeVar
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 from jobwire.cli.faults import CliError, as_clause
 from jobwire.cli.invocation import Invocation
@@ -14,6 +14,7 @@ from jobwire.cli.output import Many, Printer
 from jobwire.cli.server import Server
 from jobwire.cli.spec import SubmitFlags, request_of_line
 from jobwire.errors import DeadlineExceeded, JobwireError, Unavailable
+from jobwire.v1 import job_pb2
 from jobwire.v1 import job_service_pb2 as pb
 
 _BATCH_JOBS = 1000
@@ -64,7 +65,7 @@ def submit_lines(invocation: Invocation, file: str, *, job_type: str | None, fla
         raise CliError(
             "USAGE", "--data, --key and --job-id belong to one job: with --from-jsonl, put them in the lines"
         )
-    printer = Printer(invocation)
+    printer = Printer(invocation, shows=pb.SubmitResult)
     with _open(file) as stream, Server(invocation) as server, printer.many("results") as many:
         tally = _Tally(printer, many)
         lines = _lines(stream, job_type=job_type, flags=flags, now=invocation.wall_seconds())
@@ -145,7 +146,7 @@ def for_each_id(
     One id: its own error. Several: each refusal on stderr (for programs: in the details), then PARTIAL, or the first
     refusal when nothing succeeded.
     """
-    printer = Printer(invocation)
+    printer = Printer(invocation, shows=job_pb2.Job)
     faults: list[JobwireError] = []
     refused: dict[str, str] = {}
     for job_id in job_ids:
@@ -167,3 +168,22 @@ def for_each_id(
         f"{len(faults)} of {len(job_ids)} jobs were refused",
         details={"refused": refused, "done": len(job_ids) - len(faults)},
     )
+
+
+class one_or_many:  # noqa: N801 - reads as a with statement
+    """Print one job as a document of its own, several as a list."""
+
+    def __init__(self, printer: Printer, job_ids: Sequence[str]) -> None:
+        self._printer = printer
+        self._single = len(job_ids) == 1
+        self._many = printer.many("jobs")
+
+    def __enter__(self) -> Any:
+        if self._single:
+            return lambda job: self._printer.one(job, identifier=job.job_id, text=lambda: None)
+        many = self._many.__enter__()
+        return lambda job: many.add(job, identifier=job.job_id)
+
+    def __exit__(self, *error: Any) -> None:
+        if not self._single:
+            self._many.__exit__(*error)

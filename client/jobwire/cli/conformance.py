@@ -26,7 +26,7 @@ T = TypeVar("T")
 _LOOKS = {"passed": ("✓", "green"), "failed": ("✕", "red"), "not applicable": ("–", "white")}
 
 
-@command("conformance", epilog="Example: jobwire conformance --worker './my-worker' --fast")
+@command("conformance", makes_calls=False, epilog="Example: jobwire conformance --worker './my-worker' --fast")
 @click.option("--worker", metavar="COMMAND", help="The worker to judge; split into words, run without a shell.")
 @click.option(
     "--submitter", metavar="COMMAND", help="The program that submits and watches; it gets a type and a payload."
@@ -54,7 +54,7 @@ def conformance(
     A private server is started, and a proxy before it that loses, repeats, holds back and cuts what passes. A worker
     finds the proxy in JOBWIRE_ADDRESS, and has to take jobs of the type `conformance` from JOBWIRE_QUEUE, as
     JOBWIRE_WORKER_ID, at most JOBWIRE_SLOTS at once, until SIGTERM. A submitter gets a type and a payload as two more
-    arguments. What they have to do with each payload: docs/conformance.md.
+    arguments. What they have to do with each payload: docs/reference/conformance.md.
 
     Exit code 0: every point passed, or does not apply. 3: some failed.
     """
@@ -123,8 +123,12 @@ def _judge(invocation: Invocation, printer: Printer, plan: Plan) -> None:
     except ServerBroken as error:
         raise CliError("START_FAILED", str(error)) from error
     except NeverCalled as error:
-        raise CliError("NOT_CERTIFIED", f"the worker never called the server: {error.seen}",
-                       why=error.output, hints=["what it has to do: docs/conformance.md"]) from error  # fmt: skip
+        raise CliError(
+            "NOT_CERTIFIED",
+            f"the worker never called the server: {error.seen}",
+            why=error.output,
+            hints=["what it has to do: docs/reference/conformance.md"],
+        ) from error
     report.close(findings)
     failed = [finding.point.name for finding in findings if finding.verdict == "failed"]
     if failed:
@@ -153,7 +157,7 @@ class _Report:
         """Print one finding, in formats that do not wait for the last."""
         from jobwire.cli.output import compact  # noqa: PLC0415
 
-        match self._printer.output:
+        match self._printer.output.nearest:
             case Output.TABLE:
                 self._printer.rows(self._rows(finding))
             case Output.JSONL:
@@ -166,7 +170,7 @@ class _Report:
         from jobwire.cli.output import pretty  # noqa: PLC0415
 
         counts = {word: sum(finding.verdict == word for finding in findings) for word in _LOOKS}
-        if self._printer.output is Output.JSON:
+        if self._printer.output.nearest is Output.JSON:
             totals = {word.replace(" ", "_"): count for word, count in counts.items()}
             self._printer.line(pretty({"points": [_document(finding) for finding in findings], **totals}))
         self._printer.talk(", ".join(f"{count} {word}" for word, count in counts.items() if count))
@@ -221,7 +225,7 @@ def _print_list(printer: Printer, names: Sequence[str]) -> None:
 
     _check_names(names)
     points = [point for point in POINTS if not names or point.name in names]
-    match printer.output:
+    match printer.output.nearest:
         case Output.JSON:
             printer.line(pretty({"points": [_point_document(point) for point in points]}))
         case Output.JSONL:

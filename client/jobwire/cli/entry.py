@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -27,6 +27,10 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? instead of raising
     invocation = Invocation(environ=os.environ, stdout=sys.stdout, stderr=sys.stderr)
     try:
+        if instruction := os.environ.get("_JOBWIRE_COMPLETE"):  # a shell asks what the line may go on with
+            from jobwire.cli.completing import answer  # noqa: PLC0415 - only for shells
+
+            return answer(root, instruction, invocation)
         with _ending_on_sigterm():
             return _run(given, invocation)
     except BrokenPipeError:
@@ -86,6 +90,15 @@ def _fault_of(error: BaseException) -> CliError:
             return _foreign_fault(error)
 
 
+def _is_of_interrupt(error: BaseException) -> bool:
+    """Tell whether an error only followed from Ctrl+C, which may hit a lock between its release and its renewal."""
+    while (cause := error.__context__) is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return True
+        error = cause
+    return False
+
+
 def _usage_fault(error: click.UsageError) -> CliError:
     path = error.ctx.command_path if error.ctx is not None else "jobwire"
     return CliError("USAGE", as_clause(error.format_message()), hints=[f"see: {path} --help"])
@@ -95,7 +108,7 @@ def _foreign_fault(error: BaseException) -> CliError:
     from jobwire.errors import JobwireError  # noqa: PLC0415 - most commands that get here have it loaded
 
     if not isinstance(error, JobwireError):
-        return _bug(error)
+        return CliError("INTERRUPTED", "interrupted") if _is_of_interrupt(error) else _bug(error)
     from jobwire.cli.refusals import fault_of  # noqa: PLC0415
 
     return fault_of(error)
@@ -123,19 +136,28 @@ def _report(fault: CliError, invocation: Invocation, given: list[str]) -> None:
         print(json.dumps(fault.as_document(), ensure_ascii=False), file=invocation.stderr)
         return
     text = fault.as_text()
-    if invocation.coloured(invocation.stderr):
+    if _certainly(lambda: invocation.coloured(invocation.stderr)):
         head, _, rest = text.partition("]")
         text = click.style(head + "]", fg="red", bold=True) + rest
     print(text, file=invocation.stderr)
 
 
+def _certainly(ask: Callable[[], bool]) -> bool:
+    """Ask for something that decides but how an error looks: a setting that cannot be read is no second error."""
+    from jobwire.errors import JobwireError  # noqa: PLC0415 - only for errors
+
+    try:
+        return ask()
+    except JobwireError:
+        return False
+
+
 def _machine_output(invocation: Invocation, given: list[str]) -> bool:
     """Tell whether errors are wanted as JSON, also when the fault hit the parser before it came to `-o`."""
-    if "output" in invocation.flags:
-        return invocation.output.for_machines
-    names = [str(value) for value in Output if value.for_machines]
-    joined = {f"{flag}{name}" for name in names for flag in ("-o", "--output=")}
-    pairs = itertools.pairwise(given)
-    return bool(joined.intersection(given)) or any(
-        flag in {"-o", "--output"} and value in names for flag, value in pairs
-    )
+    if "output" not in invocation.flags:
+        names = [str(value) for value in Output if value.for_machines]
+        joined = {f"{flag}{name}" for name in names for flag in ("-o", "--output=")}
+        pairs = itertools.pairwise(given)
+        if joined.intersection(given) or any(flag in {"-o", "--output"} and value in names for flag, value in pairs):
+            return True
+    return _certainly(lambda: invocation.output.for_machines)

@@ -13,7 +13,7 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What the process answers. Documented in docs/cli.md."""
+    """What the process answers. Documented in docs/reference/cli.md."""
 
     DONE = 0
     UNEXPECTED = 1
@@ -36,6 +36,7 @@ class ExitCode(IntEnum):
 LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "USAGE": (ExitCode.USAGE, "The command line is wrong."),
     "ARGUMENT_INVALID": (ExitCode.USAGE, "A value was refused before anything was sent."),
+    "CONFIG_INVALID": (ExitCode.USAGE, "The file of contexts or the environment says something that cannot be used."),
     "INPUT_UNREADABLE": (ExitCode.USAGE, "A file or stdin cannot be read, or holds no valid data."),
     "OUTPUT_UNWRITABLE": (ExitCode.USAGE, "A file cannot be written."),
     "COMMAND_UNAVAILABLE": (ExitCode.USAGE, "The command comes with a package that cannot be loaded."),
@@ -49,9 +50,17 @@ LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "JOB_DELETED": (ExitCode.NOT_FOUND, "The job was deleted while it was watched."),
     "CONDITION_IMPOSSIBLE": (ExitCode.CONFLICT, "The job is COMPLETED, and so will never be what was waited for."),
     "NOT_CERTIFIED": (ExitCode.JOB_FAILED, "A program failed points of `conformance`, or made no call at all."),
+    "BENCH_FAILED": (ExitCode.UNEXPECTED, "No call of a `bench` succeeded."),
+    "CHECK_UNKNOWN": (ExitCode.JOB_FAILED, "`check` cannot tell: the command line or a setting is wrong."),
     "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
     "CALL_TIMEOUT": (ExitCode.UNREACHABLE, "The server did not answer before the call's deadline (`--timeout`)."),
+    "NOT_CONFIRMED": (ExitCode.USAGE, "A command that changes many jobs got no yes, by `--yes` or on a terminal."),
     "PARTIAL": (ExitCode.PARTIAL, "Some of several jobs were refused; each is named on stderr."),
+    "STORE_NOT_FOUND": (ExitCode.NOT_FOUND, "There is no store, or no backup, at the path."),
+    "STORE_IN_USE": (ExitCode.CONFLICT, "A server, or another program, has the store open."),
+    "STORE_UNREADABLE": (ExitCode.UNEXPECTED, "The file is no store, is damaged, or was written by a newer jobwire."),
+    "STORE_DAMAGED": (ExitCode.PARTIAL, "The check of a store found what no server can have written."),
+    "TARGET_EXISTS": (ExitCode.CONFLICT, "Something has the name that a backup should get."),
     "START_FAILED": (ExitCode.UNEXPECTED, "The server could not start."),
     "INTERRUPTED": (ExitCode.INTERRUPTED, "Ctrl+C."),
     "UNEXPECTED": (ExitCode.UNEXPECTED, "A bug; a report file is written."),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from jobwire.cli.invocation import DEFAULT_ADDRESS, Invocation, Output
+from jobwire.cli.invocation import COLORS, Invocation, Output, TimeStyle
 from jobwire.cli.params import DURATION
+
+DEFAULT_ADDRESS = "127.0.0.1:7780"
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
@@ -33,15 +36,27 @@ def global_options() -> list[click.Option]:
         return click.Option(names, expose_value=False, callback=_remember, default=None, **attributes)
 
     return [
-        flag("-a", "--address", metavar="HOST:PORT",
-             help=f"The server; also unix:PATH. Environment: JOBWIRE_ADDRESS. Default: {DEFAULT_ADDRESS}."),
+        flag("-c", "--context", metavar="NAME", help="Settings under a name: see `jobwire config`. Environment: "
+             "JOBWIRE_CONTEXT. Default: what `jobwire config use` chose."),
+        flag("-a", "--address", metavar="HOST:PORT", help="The server; also unix:PATH. Environment: JOBWIRE_ADDRESS. "
+             f"Default: {DEFAULT_ADDRESS}."),
         flag("--timeout", type=DURATION, help="Deadline of each call. Default: 10s."),
         flag("-o", "--output", type=click.Choice([str(value) for value in Output]), help="Format of stdout."),
+        flag("--fields", metavar="A,B", help="These fields only, in tables and JSON; `--fields help` lists them."),
+        flag("--time", type=click.Choice([str(style) for style in TimeStyle]),
+             help="Times in tables and lines. Default: relative in tables on a terminal, else iso."),
         flag("-q", "--quiet", is_flag=True, flag_value=True, help="No talk on stderr, errors only."),
-        flag("--color", type=click.Choice(["auto", "always", "never"]), help="Colours. Default: auto."),
-        flag("--tls-ca", metavar="FILE", help="Speak TLS; the server's authority (PEM)."),
-        flag("--tls-cert", metavar="FILE", help="Speak TLS; this client's certificate (PEM)."),
-        flag("--tls-key", metavar="FILE", help="Speak TLS; this client's key (PEM)."),
+        flag("-v", "--verbose", count=True, type=int, help="Say on stderr where the calls go; -vv also each "
+             "call, how it ended and how long it took."),
+        flag("--color", type=click.Choice(COLORS), help="Colours. Default: auto."),
+        flag("--tls/--no-tls", is_flag=True, help="Speak TLS, or do not. Default: with any of the next four."),
+        flag("--tls-ca", metavar="FILE", help="The server's authority (PEM)."),
+        flag("--tls-cert", metavar="FILE", help="This client's certificate (PEM)."),
+        flag("--tls-key", metavar="FILE", help="This client's key (PEM)."),
+        flag("--tls-server-name", metavar="NAME", help="Name that the server's certificate must bear. Default: the "
+             "host of the address."),
+        flag("--show-grpcurl", is_flag=True, flag_value=True, help="Call nothing: print the grpcurl lines that do "
+             "the same."),
         click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
                      help="Show the version and exit."),
     ]  # fmt: skip
@@ -73,10 +88,23 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
-def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
-    """Make a command of a function; its first argument is the Invocation."""
+def command(name: str, *, makes_calls: bool = True, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Make a command of a function; its first argument is the Invocation.
+
+    `makes_calls`: False for a command that asks no server, for which --show-grpcurl is an error.
+    """
 
     def decorate(function: Callable[..., Any]) -> Command:
-        return click.command(name, cls=Command, **attributes)(click.pass_obj(function))
+        @functools.wraps(function)
+        def begin(invocation: Invocation, *args: Any, **given: Any) -> Any:
+            if not invocation.flags.get("show_grpcurl"):
+                return function(invocation, *args, **given)
+            if not makes_calls:
+                raise click.UsageError("--show-grpcurl: this command makes no calls")
+            from jobwire.cli.grpcurl import show  # noqa: PLC0415 - only when asked
+
+            return show(invocation, lambda: function(invocation, *args, **given))
+
+        return click.command(name, cls=Command, **attributes)(click.pass_obj(begin))
 
     return decorate

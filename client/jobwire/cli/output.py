@@ -10,9 +10,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import click
 from google.protobuf.message import Message
 
+from jobwire.cli.faults import CliError
+from jobwire.cli.fields import HELP, Fields, field_names, parse_fields
 from jobwire.cli.invocation import Invocation, Output
+from jobwire.cli.yaml import item_lines, yaml_lines
 
 _WELL_KNOWN = "google.protobuf."
 
@@ -47,9 +51,31 @@ def pretty(document: Any) -> str:
 class Printer:
     """The two streams of one command. Data is flushed at once, so that a pipe sees it when it happens."""
 
-    def __init__(self, invocation: Invocation) -> None:
+    def __init__(self, invocation: Invocation, *, shows: type[Message] | None = None) -> None:
+        """`shows`: what the command prints, for `--fields`; None = it has no fields to choose from.
+
+        Raises CliError for fields that the message does not have; ends the command after `--fields help`.
+        """
         self._invocation = invocation
         self.output = invocation.output
+        self.fields: Fields | None = self._chosen_fields(shows)
+
+    def _chosen_fields(self, shows: type[Message] | None) -> Fields | None:
+        text = self._invocation.fields_text
+        if text is None:
+            return None
+        if shows is None:
+            raise CliError("USAGE", "this command has no --fields to choose from", hints=["leave --fields out"])
+        if text.strip() == HELP:
+            for name in field_names(shows):
+                self.line(name)
+            raise click.exceptions.Exit(0)
+        return parse_fields(text, shows)
+
+    def document_of(self, message: Message) -> dict[str, Any]:
+        """The message as ProtoJSON; the fields that were asked for, or all."""
+        document = document_of(message)
+        return document if self.fields is None else self.fields.project(document)
 
     def talk(self, sentence: str) -> None:
         """Say something to people, on stderr; nothing with --quiet."""
@@ -71,24 +97,52 @@ class Printer:
         self._invocation.stdout.buffer.flush()
 
     def one(self, message: Message, *, identifier: str, text: Callable[[], str | None]) -> None:
-        """Write one message in the asked format; `text` makes what people see, None = nothing."""
+        """Write one message in the asked format; `text` makes what people see, None = nothing.
+
+        People who asked for fields see one a line.
+        """
+        if self.output.for_people and self.fields is not None:
+            width = max(map(len, self.fields.names))
+            cells = self.fields.cells(document_of(message))
+            for name, cell in zip(self.fields.names, cells, strict=True):
+                self.line(f"{name:<{width}}  {cell}")
+            return
+        self.document(lambda: self.document_of(message), identifier=identifier, text=text)
+
+    def document(self, make: Callable[[], dict[str, Any]], *, identifier: str, text: Callable[[], str | None]) -> None:
+        """Write one object in the asked format; `text` makes what people see, None = nothing."""
         match self.output:
             case Output.JSON:
-                self.line(pretty(document_of(message)))
+                self.line(pretty(make()))
             case Output.JSONL:
-                self.line(compact(document_of(message)))
+                self.line(compact(make()))
+            case Output.YAML:
+                self.lines(yaml_lines(make()))
             case Output.ID:
                 self.line(identifier)
-            case Output.TABLE:
+            case Output.TABLE | Output.WIDE:
                 shown = text()
                 if shown is not None:
                     self.line(shown)
             case Output.NONE:
                 pass
 
+    def documents(self, key: str, documents: Sequence[dict[str, Any]], *, identifier: str) -> None:
+        """Write a list of objects for programs, as `many` does; `identifier` names the field that is the id."""
+        match self.output:
+            case Output.JSON:
+                self.line(pretty({key: list(documents)}))
+            case Output.YAML:
+                self.lines(yaml_lines({key: list(documents)}))
+            case Output.JSONL | Output.ID:
+                for document in documents:
+                    self.line(compact(document) if self.output is Output.JSONL else str(document[identifier]))
+            case _:
+                pass
+
     @contextmanager
     def many(self, key: str, *, tail: Callable[[], Mapping[str, Any]] = dict) -> Iterator[Many]:
-        """Write many messages as they come. `json`: one object with the list under `key`, then what `tail` adds.
+        """Write many messages as they come. `json`, `yaml`: an object with the list under `key`, then what `tail` adds.
 
         A document that was begun is closed on every way out, Ctrl+C and errors included, so that it always parses; an
         error before the first element leaves stdout empty.
@@ -104,9 +158,13 @@ class Printer:
 
     def rows(self, rows: Iterable[str]) -> None:
         """Write a table that people read; nothing in any other format."""
-        if self.output is Output.TABLE:
-            for row in rows:
-                self.line(row)
+        if self.output.for_people:
+            self.lines(rows)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Write lines of data."""
+        for line in lines:
+            self.line(line)
 
     def part(self, text: str) -> None:
         """Write a part of a line."""
@@ -124,28 +182,31 @@ class Many:
 
     def __init__(self, printer: Printer, key: str) -> None:
         self._printer = printer
-        self._opening = f'{{"{key}": ['
+        self._key = key
         self.count = 0
 
     def add(self, message: Message, *, identifier: str, text: Callable[[], str | None] = lambda: None) -> None:
         """Write one element; `text` makes what people see, None = nothing (a table at the end, perhaps)."""
-        if self._printer.output is Output.JSON:
-            self._element(document_of(message))
-        else:
-            self._printer.one(message, identifier=identifier, text=text)
-            self.count += 1
-
-    def add_id(self, identifier: str, *, text: str) -> None:
-        """Write an element that is but an id."""
-        if self._printer.output is Output.JSON:
-            self._element(identifier)
-            return
         match self._printer.output:
+            case Output.JSON | Output.YAML:
+                self._element(self._printer.document_of(message))
+            case Output.TABLE | Output.WIDE if self._printer.fields is not None:
+                self._line_of_fields(message, self._printer.fields, text)
+            case _:
+                self._printer.one(message, identifier=identifier, text=text)
+                self.count += 1
+
+    def add_id(self, identifier: str, *, text: str | None = None) -> None:
+        """Write an element that is but an id; `text`: what people see, None = nothing."""
+        match self._printer.output:
+            case Output.JSON | Output.YAML:
+                self._element(identifier)
+                return
             case Output.JSONL:
                 self._printer.line(compact({"job_id": identifier}))
             case Output.ID:
                 self._printer.line(identifier)
-            case Output.TABLE:
+            case Output.TABLE | Output.WIDE if text is not None:
                 self._printer.line(text)
             case _:
                 pass
@@ -153,14 +214,36 @@ class Many:
 
     def close(self, tail: Mapping[str, Any]) -> None:
         """End the document."""
-        if self._printer.output is Output.JSON:
-            rest = "".join(f', "{name}": {compact(value)}' for name, value in tail.items())
-            self._printer.line(("\n]" if self.count else self._opening + "]") + rest + "}")
+        match self._printer.output:
+            case Output.JSON:
+                rest = "".join(f', "{name}": {compact(value)}' for name, value in tail.items())
+                self._printer.line(("\n]" if self.count else self._opening + "]") + rest + "}")
+            case Output.YAML:
+                head = [] if self.count else [f"{self._key}: []"]
+                self._printer.lines([*head, *(yaml_lines(dict(tail)) if tail else [])])
+            case _:
+                pass
+
+    @property
+    def _opening(self) -> str:
+        return f'{{"{self._key}": ['
 
     def _element(self, document: Any) -> None:
         with _unbroken():
-            self._printer.part(("," if self.count else self._opening) + "\n  " + compact(document))
+            if self._printer.output is Output.YAML:
+                head = "" if self.count else f"{self._key}:\n"
+                self._printer.part(head + "\n".join(item_lines(document)) + "\n")
+            else:
+                self._printer.part(("," if self.count else self._opening) + "\n  " + compact(document))
             self.count += 1
+
+    def _line_of_fields(self, message: Message, fields: Fields, text: Callable[[], str | None]) -> None:
+        """Show the fields where people would see a line of each element; a table is drawn by who has them all."""
+        if text() is not None:
+            cells = fields.cells(document_of(message))
+            pairs = zip(fields.names, cells, strict=True)
+            self._printer.line("  ".join(f"{name}={cell}" for name, cell in pairs))
+        self.count += 1
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from jobwire.cli.faults import CliError, as_clause
 from jobwire.errors import JobwireError
 
 _HINTS: Mapping[str, tuple[str, ...]] = MappingProxyType({
-    "SERVER_UNREACHABLE": ("start one:   jobwire dev", "or choose:   jobwire -a HOST:PORT ..."),
+    "SERVER_UNREACHABLE": (
+        "start one:   jobwire dev", "or choose:   jobwire -a HOST:PORT ...", "find out:    jobwire doctor",
+    ),
     "CALL_TIMEOUT": ("give it more time:   jobwire --timeout 60s ...",),
     "REQUEST_ID_REUSED": ("use another --key for other content",),
     "JOB_ID_TAKEN": ("use another --job-id, or none",),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from jobwire.cli.faults import CliError
 from jobwire.cli.flags import Command
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 PLUGIN_GROUP = "jobwire.commands"
 
@@ -30,34 +34,70 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "work": Entry("jobwire.cli.work:work", "Run jobs here: with the handlers of an app, or with any program."),
     "job": Entry("jobwire.cli.job:job", "List, read, cancel, retry and delete jobs."),
     "worker": Entry("jobwire.cli.worker:worker", "List workers."),
+    "top": Entry("jobwire.cli.top:top", "Show queues, workers and the oldest jobs, again and again."),
+    "explain": Entry("jobwire.cli.explaining:explain", "Say what an error code means, and what to do."),
+    "bench": Entry("jobwire.cli.benching:bench", "Measure a running server: submits, watches, whole jobs."),
+    "config": Entry("jobwire.cli.config:config", "Contexts, and where each setting comes from."),
+    "doctor": Entry("jobwire.cli.doctor:doctor", "Say what is wrong between here and the workers, and what to do."),
+    "check": Entry("jobwire.cli.check:check", "Probes for monitoring: exit codes 0, 1, 2, 3."),
+    "health": Entry("jobwire.cli.health:health", "Probe of a container: exit code 0 or 1, one line."),
     "conformance": Entry(
         "jobwire.cli.conformance:conformance", "Judge a worker or submitter in any language, point by point."
     ),
     "proto": Entry("jobwire.cli.about:proto", "Write the .proto files, for other languages."),
+    "cheat": Entry("jobwire.cli.helping:cheat", "Show commands to copy, by topic."),
+    "help": Entry("jobwire.cli.helping:help_", "Explain a topic: exit-codes, environment, formatting, filters."),
+    "completion": Entry("jobwire.cli.completing:completion", "Print the completion script of a shell."),
     "version": Entry("jobwire.cli.about:version", "Show versions, of the server too with --server."),
 })  # fmt: skip
 
 JOB_COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "list": Entry("jobwire.cli.job:list_jobs", "List jobs, newest first."),
     "get": Entry("jobwire.cli.job:get", "Read jobs by id."),
+    "describe": Entry("jobwire.cli.describing:describe", "Tell the whole story of a job, and what to type next."),
     "events": Entry("jobwire.cli.watching:events", "Print what happened to a job."),
     "result": Entry("jobwire.cli.job:result", "Wait for a job and print its result, nothing else."),
-    "cancel": Entry("jobwire.cli.job:cancel", "Cancel jobs; running ones are asked to stop."),
-    "retry": Entry("jobwire.cli.job:retry", "Put failed, cancelled or expired jobs back to work."),
-    "delete": Entry("jobwire.cli.job:delete", "Remove finished jobs for good."),
+    "cancel": Entry("jobwire.cli.steering:cancel", "Cancel jobs; running ones are asked to stop."),
+    "retry": Entry("jobwire.cli.steering:retry", "Put failed, cancelled or expired jobs to work again."),
+    "clone": Entry("jobwire.cli.cloning:clone", "Submit a job again as a new one, with changes."),
+    "delete": Entry("jobwire.cli.steering:delete", "Remove finished jobs for good."),
 })  # fmt: skip
 
 WORKER_COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "list": Entry("jobwire.cli.worker:list_workers", "List workers, and how busy they are."),
 })  # fmt: skip
 
-NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({"job": JOB_COMMANDS, "worker": WORKER_COMMANDS})
+BENCH_COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "submit": Entry("jobwire.cli.benching:bench_submit", "How many durable submits, and how long each takes."),
+    "watch": Entry("jobwire.cli.benching:bench_watch", "How soon a watcher hears of a submit."),
+    "e2e": Entry("jobwire.cli.benching:bench_e2e", "From submit to known result, with a worker of its own."),
+})  # fmt: skip
+
+CONFIG_COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "list": Entry("jobwire.cli.config:list_contexts", "List the contexts."),
+    "get": Entry("jobwire.cli.config:get", "Print one setting as it counts."),
+    "set": Entry("jobwire.cli.config:set_", "Put a setting into a context."),
+    "use": Entry("jobwire.cli.config:use", "Choose the context that counts from now on."),
+    "show": Entry("jobwire.cli.config:show", "Print all settings as they count, and where they come from."),
+})  # fmt: skip
+
+CHECK_COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "ready": Entry("jobwire.cli.probes:ready", "The server is ready, and answers fast enough."),
+    "workers": Entry("jobwire.cli.probes:workers", "Enough workers are connected."),
+    "queue": Entry("jobwire.cli.probes:queue_", "Not too many jobs wait."),
+})  # fmt: skip
+
+NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({
+    "job": JOB_COMMANDS, "worker": WORKER_COMMANDS, "config": CONFIG_COMMANDS, "check": CHECK_COMMANDS,
+    "bench": BENCH_COMMANDS,
+})  # fmt: skip
 """Commands that are groups, and their verbs."""
 
 # Help must not import a plug-in, so the lines of those that we know stand here.
 _PLUGIN_SUMMARIES: Mapping[str, str] = MappingProxyType({
     "dev": "Start a server for development: loopback, a SQLite file, built-in job types.",
     "serve": "Start a server.",
+    "db": "Look after a store: status, backup, restore, check, migrate, sql.",
 })  # fmt: skip
 
 
@@ -82,6 +122,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click asks
         """Import a command; None when there is none of that name."""
         if (entry := self._entries.get(cmd_name)) is not None:
+            # gRPC tells its own story on stderr when a connection fails; ours is told once, in our words. It reads this
+            # when it is imported.
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             module, _, attribute = entry.location.partition(":")
             loaded: click.Command = getattr(importlib.import_module(module), attribute)
             return loaded
@@ -100,6 +143,14 @@ class LazyGroup(click.Group):
             meant = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"No such command {name!r}.{meant}", ctx=ctx)
         return name, found, args[1:]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands from the table, without importing any, and flags."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only for shells
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [*(CompletionItem(name, help=self._summary(name)) for name in names),
+                *click.Command.shell_complete(self, ctx, incomplete)]  # fmt: skip
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table, without importing anything."""

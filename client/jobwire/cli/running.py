@@ -11,6 +11,7 @@ from jobwire.cli.faults import CliError
 from jobwire.cli.flags import command
 from jobwire.cli.following import Deadline, Follower
 from jobwire.cli.invocation import Invocation, Output
+from jobwire.cli.last import remember
 from jobwire.cli.outcome import print_result, raise_unless_completed
 from jobwire.cli.output import Printer, compact, document_of
 from jobwire.cli.params import DURATION
@@ -43,20 +44,22 @@ def run(invocation: Invocation, job_type: str, wait_limit: timedelta | None, exi
     Exit code 0: COMPLETED, 3: FAILED, 4: CANCELLED or EXPIRED, 5: --timeout is over. Ctrl+C leaves the job running.
     stdout gets the result and nothing else; -o json the whole job, -o jsonl each event, -o id the id.
     """
+    printer = Printer(invocation, shows=job_pb2.Job)
     request = request_of(job_type, flags_of(given), now_seconds=invocation.wall_seconds())
     with Server(invocation) as server, reporter_for(invocation) as reporter:
         deadline = Deadline(wait_limit, server.clock)
         info = server.info()
         submitted = _submit_for_run(server, request)
+        remember(invocation, submitted.job_id)
         reporter.submitted(submitted)
         if (note := note_about_type(info, job_type)) is not None:
             reporter.say(note)
         try:
-            job = _follow_to_end(server, submitted, info.current.epoch, deadline, reporter, invocation)
+            job = _follow_to_end(server, submitted, info.current.epoch, deadline, reporter, printer)
         except KeyboardInterrupt:
             raise left_running(submitted.job_id) from None
         reporter.ended(job)
-    _print_run(Printer(invocation), job)
+    _print_run(printer, job)
     if exit_status:
         raise_unless_completed(job)
 
@@ -87,7 +90,7 @@ def left_running(job_id: str) -> CliError:
 
 
 def _follow_to_end(
-    server: Server, submitted: job_pb2.Job, epoch: str, deadline: Deadline, reporter: Reporter, invocation: Invocation
+    server: Server, submitted: job_pb2.Job, epoch: str, deadline: Deadline, reporter: Reporter, printer: Printer
 ) -> job_pb2.Job:
     """Follow a job from its submit to its end, without a gap in between; return it with its result."""
     request = pb.WatchJobsRequest(
@@ -96,7 +99,6 @@ def _follow_to_end(
     )  # fmt: skip
     follower = Follower(server, request, deadline=deadline, on_cut=reporter.say)
     follower.saw(submitted.job_id, submitted.status.revision)
-    printer = Printer(invocation)
     if submitted.status.state not in TERMINAL:
         for event in follower.events():
             reporter.changed(event)
@@ -110,10 +112,7 @@ def _follow_to_end(
 
 
 def _print_run(printer: Printer, job: job_pb2.Job) -> None:
-    match printer.output:
-        case Output.TABLE:
-            print_result(printer, job)
-        case Output.JSONL:
-            printer.line(compact(document_of(job)))
-        case _:
-            printer.one(job, identifier=job.job_id, text=lambda: None)
+    if printer.output.for_people and printer.fields is None:
+        print_result(printer, job)
+    else:
+        printer.one(job, identifier=job.job_id, text=lambda: None)

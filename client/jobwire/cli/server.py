@@ -14,12 +14,11 @@ from google.protobuf.message import Message
 
 from jobwire._ambient import Ambient, Clock
 from jobwire._calls import Call, Repeat, Tries, did_nothing
-from jobwire._channel import open_channel
 from jobwire._status import Place, error_from
-from jobwire.cli.faults import CliError
-from jobwire.cli.invocation import Invocation, TlsFiles
+from jobwire.cli.border import channel_for
+from jobwire.cli.invocation import Invocation, origin_words
 from jobwire.errors import JobwireError, ServerUnreachable
-from jobwire.settings import Settings, check_address
+from jobwire.settings import Settings, connection_of
 from jobwire.v1 import (
     admin_service_pb2,
     admin_service_pb2_grpc,
@@ -38,7 +37,7 @@ class Server:
         self._settings = settings_of(invocation)
         self._ambient = Ambient()
         self.call_seconds = self._settings.deadline.total_seconds()
-        self._channel = open_channel(self._settings)
+        self._channel = channel_for(invocation, self._settings)
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self._admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
         self._has_answered = False
@@ -76,6 +75,14 @@ class Server:
             admin_service_pb2.GetServerInfoResponse,
         )
         return answer.server_info
+
+    def health(self) -> str:
+        """Ask grpc.health.v1 how the whole service is: "SERVING", "NOT_SERVING", ... Raises JobwireError."""
+        from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415 - few commands ask
+
+        stub = health_pb2_grpc.HealthStub(self._channel)
+        answer = self._call(stub.Check, "Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse)
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
     def workers_page(self, page_token: str, page_size: int) -> admin_service_pb2.ListWorkersResponse:
         """Read a page of the workers."""
@@ -156,17 +163,5 @@ class Server:
 
 
 def settings_of(invocation: Invocation) -> Settings:
-    """How the global flags say that the server is reached. Raises ArgumentInvalid, CliError."""
-    address, tls = invocation.address, invocation.tls
-    if tls is not None and (tls.cert is None) != (tls.key is None):
-        raise CliError("USAGE", "--tls-cert and --tls-key come together: one is missing")
-    files = TlsFiles() if tls is None else tls
-    return Settings(
-        address=check_address(address.target, address.origin),
-        origin=address.origin,
-        deadline=invocation.call_timeout,
-        tls=tls is not None,
-        ca=files.ca,
-        cert=files.cert,
-        key=files.key,
-    )
+    """How the server is reached, as flags, environment and context say. Raises ArgumentInvalid, ConfigInvalid."""
+    return connection_of(invocation.lookup, origin_of=origin_words)

@@ -31,9 +31,9 @@ def job_story(job: job_pb2.Job, *, coloured: bool) -> Iterator[str]:
         yield "  attempts"
         yield from (f"    {_attempt(attempt)}" for attempt in job.attempts)
     if job.spec.HasField("payload"):
-        yield f"  payload  {_shown(job.spec.payload)}"
+        yield f"  payload  {shown_payload(job.spec.payload)}"
     if status.HasField("result"):
-        yield f"  result   {_shown(status.result)}"
+        yield f"  result   {shown_payload(status.result)}"
 
 
 def _facts(job: job_pb2.Job) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _attempt(attempt: job_pb2.Attempt) -> str:
     return f"{begun}  {span}  {f'✕ {error_text(attempt.error)}' if attempt.HasField('error') else '✓'}"
 
 
-def _shown(payload: job_pb2.Payload) -> str:
+def shown_payload(payload: job_pb2.Payload) -> str:
     """A readable payload cut to what a terminal bears, or the size of another."""
     data = payload_bytes(payload)
     kind = payload.content_type or "no content type"

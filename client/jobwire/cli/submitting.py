@@ -10,12 +10,13 @@ import click
 from jobwire.cli.faults import CliError
 from jobwire.cli.flags import command
 from jobwire.cli.invocation import Invocation
+from jobwire.cli.last import remember
 from jobwire.cli.output import Printer
 from jobwire.cli.params import BACKOFF, DURATION, MOMENT, PAIR
 from jobwire.cli.server import Server
 from jobwire.cli.spec import JSON_TYPE, SubmitFlags, request_of
 from jobwire.cli.words import state_word
-from jobwire.v1 import admin_service_pb2
+from jobwire.v1 import admin_service_pb2, job_pb2
 from jobwire.v1 import job_service_pb2 as pb
 
 _TYPE_CAPABILITY = "type:"
@@ -91,12 +92,13 @@ def submit(invocation: Invocation, job_type: str | None, file: str | None, **giv
         return
     if job_type is None:
         raise CliError("USAGE", "missing the TYPE of the job", hints=["jobwire submit hello -d '\"Ada\"'"])
+    printer = Printer(invocation, shows=job_pb2.Job)
     request = request_of(job_type, flags, now_seconds=invocation.wall_seconds())
-    printer = Printer(invocation)
     with Server(invocation) as server:
         note = None if invocation.quiet else note_about_type(server.info(), job_type)
         answer = server.call("SubmitJob", request, pb.SubmitJobResponse)
     job = answer.job
+    remember(invocation, job.job_id)
     if answer.created:
         printer.talk(f"submitted {job.spec.type} to queue {job.spec.queue}: {state_word(job.status.state)}")
     else:

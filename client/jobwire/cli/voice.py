@@ -23,7 +23,7 @@ class Voice:
         """`facts`: what people are told of the worker when it is ready."""
         self._invocation = invocation
         self._facts = facts
-        self._output = invocation.output
+        self._output = invocation.output.nearest
         self._talk = None if invocation.quiet else Lines(invocation.stderr)
         self._data = Lines(invocation.stdout) if self._output in _DATA else None
         self._count = 0

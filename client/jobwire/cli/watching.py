@@ -10,24 +10,26 @@ import click
 
 from jobwire.cli.conditions import AT_END, CONDITION, Condition
 from jobwire.cli.faults import CliError
-from jobwire.cli.filters import filter_of, filter_options
+from jobwire.cli.filters import filter_options, server_filter_of
 from jobwire.cli.flags import command
 from jobwire.cli.following import Deadline, Follower
 from jobwire.cli.invocation import Invocation
-from jobwire.cli.job import print_jobs
+from jobwire.cli.last import JOB_ID
 from jobwire.cli.outcome import ended_fault
 from jobwire.cli.output import Many, Printer
 from jobwire.cli.params import DURATION
 from jobwire.cli.server import Server
-from jobwire.cli.words import TERMINAL, badge, change_line, moment_of, moment_text, painted, state_word
+from jobwire.cli.tables import print_jobs
+from jobwire.cli.times import moments
+from jobwire.cli.words import TERMINAL, badge, change_line, moment_of, painted, state_word
 from jobwire.v1 import job_pb2
 from jobwire.v1 import job_service_pb2 as pb
 
 _MOST_IDS = 1000
 
 
-@command("watch", epilog="Example: jobwire watch --queue mail --state failed -o jsonl")
-@click.argument("job_ids", metavar="[ID]...", nargs=-1)
+@command("watch", epilog="Example: jobwire watch --filter 'queue:mail state:failed' -o jsonl")
+@click.argument("job_ids", metavar="[ID]...", nargs=-1, type=JOB_ID)
 @filter_options
 @click.option(
     "--until",
@@ -53,12 +55,12 @@ def watch(
     the exit code tells of them as `jobwire wait` does. -o json is one document, closed on Ctrl+C; for long watches
     use -o jsonl.
     """
-    condition = filter_of(given)
+    condition = server_filter_of(given, now_seconds=invocation.wall_seconds()).condition
     if job_ids and condition != job_pb2.JobFilter():
         raise CliError("USAGE", "give ids or a filter, not both")
     if until is not None and not job_ids:
         raise CliError("USAGE", "--until needs the ids of jobs")
-    printer = Printer(invocation)
+    printer = Printer(invocation, shows=pb.JobEvent)
     with Server(invocation) as server, printer.many("events") as many:
         request = pb.WatchJobsRequest(filter=None if job_ids else condition, include_progress=progress)
         waiting = _Waiting(_existing(server, job_ids), until or AT_END)
@@ -82,12 +84,13 @@ def _line_of(event: pb.JobEvent, invocation: Invocation) -> str:
     """One line per event: its change, or that the job is gone."""
     # Progress is no commit and has no commit time: the time at which it was heard.
     time = event.event_time if event.HasField("event_time") else moment_of(invocation.wall_seconds())
+    moment = moments(invocation)
     if event.event_type == pb.JOB_EVENT_TYPE_DELETED:
-        return f"{moment_text(time)} {event.job_id} DELETED"
-    line = change_line(time, event.job_id, event.status)
+        return f"{moment(time)} {event.job_id} DELETED"
+    line = change_line(time, event.job_id, event.status, moment=moment)
     if not invocation.coloured(invocation.stdout):
         return line
-    start = f"{moment_text(time)} {event.job_id} "
+    start = f"{moment(time)} {event.job_id} "
     state = event.status.state
     return start + painted(badge(state), state) + line.removeprefix(start + state_word(state))
 
@@ -185,7 +188,7 @@ def _existing(server: Server, job_ids: Sequence[str]) -> list[job_pb2.Job]:
 
 
 @command("wait", epilog="Example: jobwire wait ID --for state=processing --timeout 30s")
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=JOB_ID)
 @click.option(
     "--for",
     "until",
@@ -209,7 +212,7 @@ def wait(
     Exit code 0: the condition holds; 3, 4: a job FAILED, or was CANCELLED or EXPIRED, without it; 5: --timeout is over;
     6: no such job; 7: a job is COMPLETED and so will never be in the state waited for.
     """
-    printer = Printer(invocation)
+    printer = Printer(invocation, shows=job_pb2.Job)
     with Server(invocation) as server:
         deadline = Deadline(wait_limit, server.clock)
         jobs = _existing(server, job_ids)
@@ -256,11 +259,12 @@ def _print_jobs_now(invocation: Invocation, printer: Printer, jobs: Sequence[job
         with printer.many("jobs") as many:
             for job in jobs:
                 many.add(job, identifier=job.job_id)
-    print_jobs(invocation, printer, jobs)
+    if len(jobs) > 1 or printer.fields is None:
+        print_jobs(invocation, printer, jobs)
 
 
 @command("events", epilog="Example: jobwire job events ID --watch")
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", type=JOB_ID)
 @click.option("--watch", "go_on", is_flag=True, help="Go on until the job has ended.")
 @click.option("--since", type=click.IntRange(0), metavar="REVISION", help="Only what happened after this revision.")
 def events(invocation: Invocation, job_id: str, go_on: bool, since: int | None) -> None:
@@ -268,7 +272,7 @@ def events(invocation: Invocation, job_id: str, go_on: bool, since: int | None) 
 
     The log keeps the newest events of all jobs (24 hours or a million, whichever is more); what is older is gone.
     """
-    printer = Printer(invocation)
+    printer = Printer(invocation, shows=pb.JobEvent)
     with Server(invocation) as server, printer.many("events") as many:
         info = server.info()
         (job,) = _existing(server, [job_id])

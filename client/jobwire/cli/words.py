@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import NamedTuple
@@ -10,7 +10,6 @@ from typing import NamedTuple
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jobwire.cli.output import table
 from jobwire.durations import span_text
 from jobwire.v1 import job_pb2
 
@@ -132,26 +131,10 @@ def _progress_words(status: job_pb2.JobStatus) -> list[str]:
     return [*words, status.progress_message] if status.progress_message else words
 
 
-def job_table(jobs: Sequence[job_pb2.Job], *, now: float | None, width: int | None) -> list[str]:
-    """Draw jobs as a table. `now` (seconds) makes ages instead of times; `width` cuts the last column."""
-    rows = [
-        (
-            badge(job.status.state),
-            job.job_id,
-            job.spec.type,
-            job.spec.queue,
-            f"{job.status.attempt}/{job.status.max_attempts}",
-            span_text(now - seconds_of(job.create_time)) if now is not None else moment_text(job.create_time),
-            remark(job.status, now=now),
-        )
-        for job in jobs
-    ]
-    created = "AGE" if now is not None else "CREATED"
-    return table(("STATE", "ID", "TYPE", "QUEUE", "ATTEMPT", created, "REMARK"), rows, width=width)
-
-
-def change_line(event_time: Timestamp, job_id: str, status: job_pb2.JobStatus) -> str:
-    """One change for a pipe: time, id, state, then `key=value` pairs."""
+def change_line(
+    event_time: Timestamp, job_id: str, status: job_pb2.JobStatus, *, moment: Callable[[Timestamp], str] = moment_text
+) -> str:
+    """One change for a pipe: time (written by `moment`), id, state, then `key=value` pairs."""
     pairs: list[str] = []
     match status.state:
         case job_pb2.JOB_STATE_PROCESSING:
@@ -168,7 +151,7 @@ def change_line(event_time: Timestamp, job_id: str, status: job_pb2.JobStatus) -
             pass
     if _error_is_news(status):
         pairs.append(f"error={_quoted(error_text(status.last_error))}")
-    return " ".join([moment_text(event_time), job_id, state_word(status.state), *pairs])
+    return " ".join([moment(event_time), job_id, state_word(status.state), *pairs])
 
 
 def _progress_pairs(status: job_pb2.JobStatus) -> list[str]:

@@ -18,9 +18,13 @@ from jobwire.cli.invocation import Invocation
 from jobwire.cli.params import DURATION, QUEUE, SIZE
 
 if TYPE_CHECKING:
+    from jobwire.cli.sheet import Sheet
+    from jobwire.settings import Settings
     from jobwire.worker.handler import Handler
     from jobwire.worker.process import WorkerSettings
 
+_MOST_PULLED = 100
+_PULL_SECONDS = 20
 DEFAULT_GRACE = timedelta(seconds=30)
 
 
@@ -52,7 +56,7 @@ def work(invocation: Invocation, target: str, program: tuple[str, ...], no_wait:
     """Run jobs: with the handlers of an app (MODULE:APP), or each job of TYPE with a program.
 
     A program gets the payload on stdin and prints the result; exit code 0 is success, 75 try again, 65 fail for good,
-    any other as the retry policy says. docs/workers.md tells the rest.
+    any other as the retry policy says. docs/how-to/workers.md tells the rest.
 
     The first Ctrl+C or SIGTERM drains: nothing new is begun, what runs may finish within the grace, the rest is given
     back without using up an attempt; the second ends the grace. The exit code is 0 then. Each job that ends is a line
@@ -67,6 +71,8 @@ def work(invocation: Invocation, target: str, program: tuple[str, ...], no_wait:
     handlers = _program(target, program) if program else _app(target)
     settings = _settings(given, default_slots=1 if program else 16)
     connection = settings_of(invocation)
+    if invocation.sheet is not None:
+        _show_pull(invocation.sheet, connection, handlers, settings)
     try:
         check_handlers(handlers)
     except ArgumentInvalid as error:
@@ -80,6 +86,27 @@ def work(invocation: Invocation, target: str, program: tuple[str, ...], no_wait:
         facts += ["payload → stdin", "result ← stdout"]
     with Voice(invocation, facts) as voice:
         run_worker(handlers, connection, settings, app_path=None if program else target, ears=voice.ears())
+
+
+def _show_pull(
+    sheet: Sheet, connection: Settings, handlers: Mapping[str, Handler[..., Any]], settings: WorkerSettings
+) -> None:
+    """Write down how the same jobs are taken without a stream. Raises Enough."""
+    from jobwire.v1 import worker_service_pb2 as pb  # noqa: PLC0415 - only for --show-grpcurl
+    from jobwire.worker.process import new_worker_id  # noqa: PLC0415
+
+    request = pb.PullJobsRequest(
+        worker_id=settings.worker_id or new_worker_id(),
+        queues=[pb.QueueSubscription(queue=each.queue, weight=each.weight) for each in settings.queues],
+        types=sorted(handlers),
+        max_jobs=min(settings.slots, _MOST_PULLED),
+    )
+    request.wait_timeout.FromSeconds(_PULL_SECONDS)
+    if settings.lease_seconds is not None:
+        request.lease_duration.FromTimedelta(timedelta(seconds=settings.lease_seconds))
+    sheet.write(connection, "/jobwire.v1.WorkerService/PullJobs", request)
+    sheet.stop("jobwire.v1.WorkerService/CompleteJob or FailJob, and Heartbeat meanwhile, with the lease_token of each "
+               "assignment (a worker of jobwire does all of this over one stream, Work)")  # fmt: skip
 
 
 def _settings(given: Mapping[str, Any], *, default_slots: int) -> WorkerSettings:

@@ -9,12 +9,11 @@ from typing import Any
 import click
 
 from jobwire.cli.flags import command
-from jobwire.cli.invocation import Invocation
-from jobwire.cli.output import Printer, table
+from jobwire.cli.invocation import Invocation, Output
+from jobwire.cli.output import Printer, document_of, table
 from jobwire.cli.root import WORKER_COMMANDS, NounGroup
 from jobwire.cli.server import Server
-from jobwire.cli.words import moment_text, seconds_of
-from jobwire.durations import span_text
+from jobwire.cli.times import MomentText, moments, table_style
 from jobwire.v1 import admin_service_pb2 as pb
 
 _PAGE_WORKERS = 1000
@@ -32,7 +31,7 @@ def list_workers(invocation: Invocation, limit: int, everything: bool) -> None:
     JOBS is how many jobs a worker has, of how many it wants at once; SEEN when it was heard of last. -o json prints
     {"workers": [...], "next_page_token": ...}, the answer of ListWorkers over all pages read.
     """
-    printer = Printer(invocation)
+    printer = Printer(invocation, shows=pb.Worker)
     found: list[pb.Worker] = []
     with Server(invocation) as server:
         pages = _Pages(server, None if everything else limit)
@@ -71,35 +70,45 @@ class _Pages:
 
 def _print_table(invocation: Invocation, printer: Printer, workers: Sequence[pb.Worker]) -> None:
     """A terminal gets ages and a cut last column, a pipe full times and lists."""
-    on_terminal = invocation.stdout.isatty()
-    now = invocation.wall_seconds() if on_terminal else None
-    rows = [
-        (
-            "● connected" if each.connected else "○ polling" if not each.instance_id else "○ away",
-            each.worker_id,
-            f"{each.in_flight}/{each.max_in_flight}" if each.max_in_flight else str(each.in_flight),
-            _seen(each, now),
-            _listed(each.queues, whole=not on_terminal) or "-",
-            _listed(each.types, whole=not on_terminal) or "any",
-        )
-        for each in workers
-    ]
-    headings = ("STATE", "WORKER", "JOBS", "SEEN", "QUEUES", "TYPES")
-    lines = table(headings, rows, width=shutil.get_terminal_size().columns if on_terminal else None)
+    if not printer.output.for_people:
+        return
+    cut = invocation.stdout.isatty() and printer.output is not Output.WIDE
+    width = shutil.get_terminal_size().columns if cut else None
+    if printer.fields is not None:
+        rows = [printer.fields.cells(document_of(each)) for each in workers]
+        printer.rows(table(printer.fields.names, rows, width=width))
+        return
+    seen = moments(invocation, default=table_style(invocation))
+    wide = printer.output is Output.WIDE
+    drawn = [_row(each, seen, whole=not cut, wide=wide) for each in workers]
+    headings = ("STATE", "WORKER", "JOBS", "SEEN", *(("AGENT",) if wide else ()), "QUEUES", "TYPES")
+    lines = table(headings, drawn, width=width)
     if invocation.coloured(invocation.stdout):
         colours = ["green" if each.connected else "white" for each in workers]
         lines = [lines[0], *(_painted(line, row[0], colour) for line, row, colour
-                             in zip(lines[1:], rows, colours, strict=True))]  # fmt: skip
+                             in zip(lines[1:], drawn, colours, strict=True))]  # fmt: skip
     printer.rows(lines)
 
 
-def _seen(each: pb.Worker, now: float | None) -> str:
-    if not each.HasField("last_seen_time"):
-        return "-"
-    return moment_text(each.last_seen_time) if now is None else span_text(now - seconds_of(each.last_seen_time))
+def _row(each: pb.Worker, seen: MomentText, *, whole: bool, wide: bool) -> tuple[str, ...]:
+    return (
+        badge_of_worker(each),
+        each.worker_id,
+        f"{each.in_flight}/{each.max_in_flight}" if each.max_in_flight else str(each.in_flight),
+        seen(each.last_seen_time) if each.HasField("last_seen_time") else "-",
+        *((each.user_agent or "-",) if wide else ()),
+        listed(each.queues, whole=whole) or "-",
+        listed(each.types, whole=whole) or "any",
+    )
 
 
-def _listed(names: Sequence[str], *, whole: bool) -> str:
+def badge_of_worker(each: pb.Worker) -> str:
+    """Symbol and word."""
+    return "● connected" if each.connected else "○ polling" if not each.instance_id else "○ away"
+
+
+def listed(names: Sequence[str], *, whole: bool) -> str:
+    """Names, or the first few and how many more."""
     shown = names if whole else names[:_SHOWN]
     return ",".join(shown) + (f" +{len(names) - len(shown)}" if len(names) > len(shown) else "")
 

@@ -50,11 +50,11 @@ class Point(NamedTuple):
         return (self.judge.__doc__ or "").strip()
 
 
-_PAYLOADS: Final = "docs/conformance.md"
+_PAYLOADS: Final = "docs/reference/conformance.md"
 _HELD: Final = Rule(
     "WorkerHello.held_lease_tokens", "Leases of this instance it still holds, those with unacked outcomes included"
 )
-_SUBMITTER: Final = "docs/conformance.md"
+_SUBMITTER: Final = "docs/reference/conformance.md"
 
 POINTS: Final[tuple[Point, ...]] = (
     # --- asking and reporting
@@ -227,13 +227,13 @@ POINTS: Final[tuple[Point, ...]] = (
     Point(
         "reconnect-pace",
         streams.reconnect_pace,
-        Rule("docs/errors.md", "Wait, with backoff and jitter, and repeat with the same `request_id`"),
+        Rule("docs/reference/errors.md", "Wait, with backoff and jitter, and repeat with the same `request_id`"),
     ),
     # --- beginnings and ends
     Point(
         "late-server",
         ends.late_server,
-        Rule("docs/errors.md", "Wait, with backoff and jitter, and repeat with the same `request_id`"),
+        Rule("docs/reference/errors.md", "Wait, with backoff and jitter, and repeat with the same `request_id`"),
     ),
     Point(
         "idle-drain",

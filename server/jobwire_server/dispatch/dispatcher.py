@@ -133,6 +133,13 @@ class Dispatcher:
         self._wake.set()
         await looked
 
+    def expect(self, lanes: Iterable[Lane]) -> None:
+        """Jobs of these lanes are being stored. For a worker that is free leases are asked for now, so that they may
+        share the commit: the store applies submits before leases. It is a hint, like a commit notice; a lease request
+        that comes too early finds nothing, and the notice brings the next."""
+        if any(session.room > 0 for session in self._takers):
+            self._mark(lanes)
+
     async def report(self, reports: Sequence[Report]) -> Sequence[ReportAnswer]:
         """Record how runs ended, whoever holds them: for reports that come past the session that got the jobs."""
         answers = await self._store.report(reports)
@@ -204,17 +211,20 @@ class Dispatcher:
 
     def _committed(self, notice: CommitNotice) -> None:
         if notice.pending:
-            # Lanes that nobody serves are not even remembered: a backlog of theirs stands in nobody's way.
-            served = [lane for lane in notice.pending if self._interests.want(lane)]
-            if served:
-                self._lanes.mark(served)
-                self._wake.set()
+            self._mark(notice.pending)
         if notice.cancelled:
             if self._asking and len(self._early) < self.settings.batch_jobs:
                 # They may be among the leases on their way to us. Beyond the bound, the next heartbeat finds them.
                 self._early.update(notice.cancelled)
             for session in self._holding(notice.cancelled):
                 self._suspect(session, notice.cancelled)
+
+    def _mark(self, lanes: Iterable[Lane]) -> None:
+        # Lanes that nobody serves are not even remembered: a backlog of theirs stands in nobody's way.
+        served = [lane for lane in lanes if self._interests.want(lane)]
+        if served:
+            self._lanes.mark(served)
+            self._wake.set()
 
     def _suspect(self, session: WorkerSession, runs: Iterable[Run]) -> None:
         held = [run for run in runs if run in session.runs]

@@ -32,6 +32,8 @@ REMEMBERED_SECONDS: Final = 3600.0
 REMEMBERED_WORKERS: Final = 10_000
 """Most workers that are listed; beyond it the one that has been gone for longest is forgotten."""
 _TICK_SECONDS: Final = 1.0
+_CALLERS_STAY_SECONDS: Final = 60.0
+"""A worker of the unary path counts as here for so long after a call."""
 
 
 class WorkerReplaced(Exception):
@@ -264,6 +266,18 @@ class Roster:
                 )
             )
         return sorted(facts, key=lambda each: (each.name.worker_id, each.name.instance_id))
+
+    def types(self) -> frozenset[str] | None:
+        """Types that somebody serves who is here, or who called in the last minute; None = somebody serves any."""
+        since = self._clock.monotonic() - _CALLERS_STAY_SECONDS
+        here = [presence for presence in self._present.values() if presence.peer is not None]
+        here += [presence for presence in self._homes.values() if presence.seen_at >= since]
+        served: set[str] = set()
+        for presence in here:
+            if presence.interest.types is None:
+                return None
+            served |= presence.interest.types
+        return frozenset(served)
 
     # --- time ---------------------------------------------------------------------------------------------------
 

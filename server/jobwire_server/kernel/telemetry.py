@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any, Final, Protocol, TextIO
 
@@ -64,12 +66,30 @@ class LogEvent(StrEnum):
     STORE_LOST = "store.lost"
     """The database cannot be reached; it is tried again until it can."""
     STORE_FOUND = "store.found"
+    STORE_RESTORED = "store.restored"
+    """A backup was opened for the first time: a new epoch, and a floor under the fences."""
     MOVE_REFUSED = "store.move_refused"
     """The database refused a change of many jobs; they are tried one by one."""
     JOB_FAILED_IN_RECOVERY = "recovery.job_failed"
     JOB_STUCK = "recovery.job_stuck"
     RPC_FAILED = "rpc.failed"
     WATCH_STALLED = "watch.tail_stalled"
+
+
+_CALL: Final[ContextVar[Callable[[], str] | None]] = ContextVar("jobwire_call", default=None)
+
+
+def mark_call(name: Callable[[], str]) -> None:
+    """Have every line that this task, and what it starts, will log carry `rpc_id`: what `name` answers when a line is
+    written, and not before. Most calls log nothing."""
+    _CALL.set(name)
+
+
+def _add_call(_logger: Any, _method: str, fields: Any) -> Any:
+    name = _CALL.get()
+    if name is not None:
+        fields.setdefault("rpc_id", name())
+    return fields
 
 
 class Log(Protocol):
@@ -145,6 +165,7 @@ def make_log(format_: LogFormat, level: LogLevel, stream: TextIO | None = None) 
     renderer: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(pad_event_to=28)
     processors = [
         structlog.processors.add_log_level,
+        _add_call,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
         renderer,

@@ -9,9 +9,10 @@ from jobwire_server.dispatch.roster import Roster
 from jobwire_server.domain.errors import FieldInvalid
 from jobwire_server.domain.limits import Limits
 from jobwire_server.domain.validation import check_page_size
+from jobwire_server.kernel.clock import Clock
 from jobwire_server.rpc import page_token
 from jobwire_server.rpc.calls import Calls, Handler
-from jobwire_server.rpc.convert.admin import server_info_response, workers_response
+from jobwire_server.rpc.convert.admin import server_info_response, type_capabilities, workers_response
 from jobwire_server.rpc.settings import ServerFacts
 from jobwire_server.store.base import Store
 
@@ -24,11 +25,14 @@ _WORKERS_QUERY: Final = page_token.query_hash(b"workers")
 class AdminService:
     """The server itself."""
 
-    def __init__(self, store: Store, facts: ServerFacts, limits: Limits, *, roster: Roster, page_secret: bytes) -> None:
+    def __init__(
+        self, store: Store, facts: ServerFacts, limits: Limits, *, roster: Roster, clock: Clock, page_secret: bytes
+    ) -> None:
         self._store = store
         self._facts = facts
         self._limits = limits
         self._roster = roster
+        self._clock = clock
         self._page_secret = page_secret
 
     def handlers(self, calls: Calls) -> dict[str, Handler]:
@@ -39,9 +43,13 @@ class AdminService:
         }
 
     async def get_server_info(self, raw: bytes, _left: float | None) -> bytes:
-        """Tell version, limits, positions and what recovery did."""
+        """Tell version, limits, positions, the time, and what recovery did."""
         pb.GetServerInfoRequest.FromString(raw)
-        return server_info_response(self._facts, self._limits, await self._store.position())
+        capabilities = type_capabilities(self._facts.types, self._roster.types())
+        position = await self._store.position()
+        return server_info_response(
+            self._facts, self._limits, position, capabilities=capabilities, now_us=self._clock.wall_us()
+        )
 
     async def list_workers(self, raw: bytes, _left: float | None) -> bytes:
         """List the workers that are here, or were lately."""

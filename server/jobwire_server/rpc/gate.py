@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -145,6 +146,7 @@ class Gate:
             if since is not None and since <= stalled_since and stream.on_stall is not None:
                 stream.on_stall(slow_consumer(settings.slow_consumer_seconds))
             elif now >= stream.ends_at and stream.on_end is not None:
+                stream.ends_at = math.inf  # once: a Work stream has its farewell, and is cut when it is told again
                 stream.on_end(stream_age())
 
 

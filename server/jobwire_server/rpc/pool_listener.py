@@ -48,7 +48,14 @@ class PoolListener:
         served, settings = self._served, RpcSettings(max_stream_age_seconds=ENDLESS_SECONDS)
         gate = self._gate = Gate(settings, clock=self._clock, chance=self._chance)
         gate.enter(Phase.SERVING)
-        calls = Calls(gate, settings, clock=self._clock, chance=self._chance, log=self._log)
+        calls = Calls(
+            gate,
+            settings,
+            message_bytes=served.jobs.limits.message_bytes,
+            clock=self._clock,
+            chance=self._chance,
+            log=self._log,
+        )
         tokens = lease_token.LeaseTokens(await served.store.secret(lease_token.PURPOSE))
         desk = Desk(tokens=tokens, jobs=served.jobs, clock=self._clock, limits=served.jobs.limits)
         service = WorkerService(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -56,17 +57,25 @@ class RecoveryFacts(NamedTuple):
     retries: int = 0
 
 
+def no_trouble() -> str:
+    """Say that nothing is wrong."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
     """What GetServerInfo tells, beside limits and positions."""
 
     version: str
     store_kind: str = "sqlite"
-    capabilities: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    """Those that the server's own pool serves, also while it is away."""
     start_time_us: int = 0
     recovery: RecoveryFacts | None = None
     max_depth: int = 0
     """Most jobs that have not ended; 0 = no bound."""
+    pool_trouble: Callable[[], str] = no_trouble
+    """Says why the server's own pool runs no jobs now, "" when it does or there is none."""
 
 
 def channel_options(limits: Limits = DEFAULT_LIMITS) -> list[tuple[str, int]]:
@@ -74,7 +83,8 @@ def channel_options(limits: Limits = DEFAULT_LIMITS) -> list[tuple[str, int]]:
     return [
         # A second server on the same port must fail, not take half of the connections.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", limits.message_bytes),
+        # More than our own limit: gRPC refuses what is larger without a reason that a program could read.
+        ("grpc.max_receive_message_length", 4 * limits.message_bytes),
         ("grpc.max_send_message_length", 8 << 20),
         # More than our own bound of streams: whoever opens too many is told so, instead of waiting without a word.
         ("grpc.max_concurrent_streams", 8192),

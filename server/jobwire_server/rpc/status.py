@@ -118,10 +118,11 @@ def refusal_of(error: JobwireError) -> Refusal:
     return refusal
 
 
-def internal_refusal(error_id: str) -> Refusal:
-    """Say that there is a bug, and under which id the log tells more."""
+def internal_refusal(error_id: str, rpc_id: str) -> Refusal:
+    """Say that there is a bug, under which id the log tells more, and how the call is named there."""
     message = f"The server made a mistake. Report it with error_id {error_id}: its log has the details under that id."
-    return _refusal(Code.INTERNAL, message, [_error_info(INTERNAL, {"error_id": error_id})])
+    named = details.RequestInfo(request_id=rpc_id)
+    return _refusal(Code.INTERNAL, message, [_error_info(INTERNAL, {"error_id": error_id}), named])
 
 
 def _error_info(reason: str, facts: Mapping[str, str]) -> Message:

@@ -71,6 +71,7 @@ async def test_closing_finishes_what_is_queued(durable_rig: StoreRig) -> None:
 
 async def test_the_schema_of_a_newer_release_is_refused_and_left_alone(durable_rig: StoreRig) -> None:
     await durable_rig.add()
+    durable_rig.tampered = True
     durable_rig.tamper("INSERT INTO migration VALUES (9999, 'from the future', 'abc', 1)")
     await durable_rig.close()
     with pytest.raises(StoreUnavailable, match="at least as new"):
@@ -80,6 +81,7 @@ async def test_the_schema_of_a_newer_release_is_refused_and_left_alone(durable_r
 
 
 async def test_a_migration_that_was_altered_after_the_fact_is_refused(durable_rig: StoreRig) -> None:
+    durable_rig.tampered = True
     durable_rig.tamper("UPDATE migration SET checksum = 'other'")
     await durable_rig.close()
     with pytest.raises(StoreUnavailable):

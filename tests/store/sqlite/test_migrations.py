@@ -52,6 +52,7 @@ def first_schema(tmp_path: Path) -> StoreRig:
     connection.execute("INSERT INTO meta VALUES ('epoch', 'e'), ('compacted', 0)")
     for key in (1, 2, 3):
         connection.execute(ROW, (key, f"job-{key}"))
+        connection.execute("INSERT INTO label VALUES ('default', 'k', 'v', ?)", (key,))
     for statement, key, revision in (
         (LEASE, 1, 4),
         (LEASE, 2, 5),

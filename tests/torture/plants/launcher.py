@@ -15,7 +15,7 @@ from typing import Any, Final
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # as the command itself does, before gRPC is imported
 
-from jobwire_server.cli import main
+from jobwire_server.cli.main import main
 from tests.torture.plants import (
     acknowledge_before_commit,
     beat_on_the_handlers_thread,

@@ -1,4 +1,4 @@
-"""What a program is told, and what its words and its end mean: docs/workers.md, as functions. No I/O."""
+"""What a program is told, and what its words and its end mean: docs/how-to/workers.md, as functions. No I/O."""
 
 from __future__ import annotations
 

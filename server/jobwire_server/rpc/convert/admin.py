@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from jobwire.v1.admin_service_pb2 import GetServerInfoResponse, ListWorkersResponse, RecoveryReport
 from jobwire.v1.job_service_pb2 import WatchCursor
@@ -12,13 +13,26 @@ from jobwire_server.rpc.convert.times import put_duration, put_time
 from jobwire_server.rpc.settings import RecoveryFacts, ServerFacts
 from jobwire_server.store.base import Position
 
+MOST_TYPES: Final = 200
 
-def server_info_response(facts: ServerFacts, limits: Limits, position: Position) -> bytes:
+
+def type_capabilities(own: Iterable[str], served: Iterable[str] | None) -> list[str]:
+    """`type:NAME` for each type that a worker serves, so that whoever submits another one can be told. None of them
+    when some worker takes any type, or when they are too many to list: a part of them would mislead."""
+    if served is None:
+        return []
+    names = {*own, *served}
+    return [f"type:{name}" for name in sorted(names)] if len(names) <= MOST_TYPES else []
+
+
+def server_info_response(
+    facts: ServerFacts, limits: Limits, position: Position, *, capabilities: Iterable[str], now_us: int
+) -> bytes:
     """Write a GetServerInfoResponse."""
     response = GetServerInfoResponse()
     info = response.server_info
     info.version = facts.version
-    info.capabilities.extend(facts.capabilities)
+    info.capabilities.extend(capabilities)
     info.store = facts.store_kind
     info.current.CopyFrom(WatchCursor(epoch=position.epoch, revision=position.revision))
     info.compacted.CopyFrom(WatchCursor(epoch=position.epoch, revision=position.compacted))
@@ -26,7 +40,9 @@ def server_info_response(facts: ServerFacts, limits: Limits, position: Position)
     info.max_payload_bytes = limits.payload_bytes
     info.max_batch_size = limits.batch_size
     info.max_depth = facts.max_depth
+    info.pool_trouble = facts.pool_trouble()
     put_time(info.start_time, facts.start_time_us)
+    put_time(info.current_time, now_us)
     if facts.recovery is not None:
         _put_recovery(info.recovery, facts.recovery)
     return response.SerializeToString()

@@ -30,7 +30,7 @@ from jobwire_server.domain.job import SECOND_US
 from jobwire_server.domain.worker_rules import lease_within
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Chance, wait_any
-from jobwire_server.rpc.calls import UNDECODABLE, Stream
+from jobwire_server.rpc.calls import UNDECODABLE, Stream, too_large
 from jobwire_server.rpc.convert.hello import hello_fields, interest_of
 from jobwire_server.rpc.convert.records import record
 from jobwire_server.rpc.work.desk import Desk, TokenReport
@@ -114,6 +114,8 @@ class WorkStream:
                 self._heard_at = self._clock.monotonic()
                 if self._presence is not None:
                     self._presence.seen_at = self._heard_at
+                if len(raw) > self._desk.limits.message_bytes:
+                    raise too_large(len(raw), self._desk.limits.message_bytes)
                 frame = pb.WorkRequest.FromString(raw)
                 await self._hear(frame, tasks)
                 while self._in_hand >= _FRAMES_IN_HAND or len(self._records) >= _RECORDS_WAITING:

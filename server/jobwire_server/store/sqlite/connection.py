@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import threading
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +25,19 @@ OLDEST_SAFE_SQLITE: Final = (3, 51, 3)
 NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph"})
 
 
+class StoreInUse(StoreUnavailable):
+    """A server has the store open."""
+
+
+_LOCK_TRIES: Final = 20
+_LOCK_PAUSE_SECONDS: Final = 0.005
+
+
+def lock_path(path: Path) -> Path:
+    """Where the lock of the store at `path` is."""
+    return path.with_name(path.name + ".lock")
+
+
 class FileLock:
     """An exclusive lock on `<db>.lock`, held by an open descriptor that no child inherits."""
 
@@ -32,15 +46,13 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock at once or raise `StoreUnavailable`: two servers on one file would damage it."""
+        """Take the lock or raise `StoreUnavailable`: two servers on one file would damage it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor):
             os.close(descriptor)
-            raise StoreUnavailable(
+            raise StoreInUse(
                 f"Another jobwire server has {self._path.with_suffix('')} open: stop it first, or name another --db."
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
@@ -50,6 +62,19 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock the file, False when somebody has it. Whoever only looks who that is holds it for an instant, so once more
+    is worth a try; a server holds it for its life."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            threading.Event().wait(_LOCK_PAUSE_SECONDS)
+        else:
+            return True
+    return False
 
 
 def refuse_unsafe_places(path: Path) -> None:
@@ -128,6 +153,27 @@ def open_reader(path: Path, settings: SqliteSettings) -> apsw.Connection:
     return connection
 
 
+def open_visitor(path: Path) -> apsw.Connection:
+    """Open a connection of another program, beside the server's: it can only read, and leaves the files as they are,
+    also when it is the last one to close."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    # A WAL that is there stays, with what is in it. One that is made for this connection goes with it.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(path.with_name(path.name + "-wal").exists()))
+    _set_pragmas(
+        connection,
+        {
+            "query_only": 1,
+            "busy_timeout": 5000,
+            "wal_autocheckpoint": 0,
+            "mmap_size": 0,
+            "trusted_schema": 0,
+            "cell_size_check": 1,
+            "cache_size": -8_000,
+        },
+    )
+    return connection
+
+
 def _set_pragmas(connection: apsw.Connection, wanted: dict[str, int | str]) -> None:
     for name, value in wanted.items():
         connection.execute(f"PRAGMA {name} = {value}").fetchall()
@@ -161,8 +207,13 @@ def migrate(connection: apsw.Connection, clock: Clock, failpoint: Failpoint) -> 
         failpoint("migrate.after_commit")
     connection.execute(
         "INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('compacted', 0)",
-        (secrets.token_hex(8),),
+        (new_epoch(),),
     )
+
+
+def new_epoch() -> str:
+    """Draw the identity of one life of a store."""
+    return secrets.token_hex(8)
 
 
 class StoreClock:

@@ -8,24 +8,26 @@ import tempfile
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import apsw
 
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
-from jobwire_server.kernel.telemetry import Log, SilentLog
+from jobwire_server.kernel.telemetry import Log, LogEvent, SilentLog
 from jobwire_server.store.base import Position, Store
 from jobwire_server.store.queries import load
 from jobwire_server.store.sqlite.connection import (
     FileLock,
     StoreClock,
+    lock_path,
     migrate,
+    new_epoch,
     open_reader,
     open_writer,
     refuse_unsafe_places,
 )
+from jobwire_server.store.sqlite.lives import begin_life, read_meta
 from jobwire_server.store.sqlite.reader import SqliteReader
 from jobwire_server.store.sqlite.reserve import Reserve
 from jobwire_server.store.sqlite.settings import SqliteSettings
@@ -101,7 +103,7 @@ class SqliteStore(DrivenStore[SqliteReader]):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             refuse_unsafe_places(path)
-            self._lock = FileLock(path.with_name(path.name + ".lock"))
+            self._lock = FileLock(lock_path(path))
             self._lock.acquire()
             connection = open_writer(path, self._settings, durable=durable)
             migrate(connection, self._clock, self._failpoint)
@@ -119,14 +121,17 @@ class SqliteStore(DrivenStore[SqliteReader]):
         return connection
 
     def _read_state(self, connection: apsw.Connection) -> WriterState:
-        rows: Any = connection.execute("SELECT name, value FROM meta").fetchall()
-        meta: dict[str, Any] = dict(rows)
         newest = connection.execute("SELECT revision, time_us FROM event ORDER BY revision DESC LIMIT 1").fetchone()
+        clock = StoreClock(self._clock, newest[1] if newest else 0)
+        life = begin_life(connection, clock, new_epoch())
+        if life is not None:
+            self._log.warning(LogEvent.STORE_RESTORED, **life._asdict())
+        meta = read_meta(connection)
         depth = connection.execute("SELECT count(*) FROM job INDEXED BY job_state WHERE state NOT IN (5, 6, 7, 8)")
         return WriterState(
             position=Position(meta["epoch"], max(newest[0] if newest else 0, meta["compacted"]), meta["compacted"]),
             depth=depth.fetchone()[0],  # type: ignore[index]
-            clock=StoreClock(self._clock, newest[1] if newest else 0),
+            clock=clock,
             chance=self._chance,
             settings=self._settings,
             queries=self._queries,

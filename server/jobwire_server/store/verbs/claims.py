@@ -9,7 +9,7 @@ from typing import Any
 from jobwire_server.domain.fairness import Share, order_of_service
 from jobwire_server.domain.job import Content, State
 from jobwire_server.domain.lifecycle import Event, step
-from jobwire_server.store.base import Lease, LeaseRequest
+from jobwire_server.store.base import Lane, Lease, LeaseRequest
 from jobwire_server.store.listing import FirstRow
 from jobwire_server.store.rows import content_of
 from jobwire_server.store.verbs.intent import Intent
@@ -26,7 +26,11 @@ def lease(transaction: Transaction, intents: Sequence[Intent]) -> None:
 
 
 def _lease(transaction: Transaction, request: LeaseRequest) -> list[Lease]:
-    keys = _within_bytes(_choose(transaction, request), request.max_bytes)
+    by_lane = _candidates(transaction, request)
+    keys = _within_bytes(_choose(by_lane, request), request.max_bytes)
+    if len(keys) == sum(map(len, by_lane.values())):
+        # All of them are taken: no lane that had fewer than were asked for holds any more, so nobody need come for it.
+        transaction.pending.difference_update(lane for lane, found in by_lane.items() if len(found) < request.limit)
     if not keys:
         return []
     leasing = step(State.PENDING, Event.LEASE)
@@ -52,21 +56,33 @@ def _lease(transaction: Transaction, request: LeaseRequest) -> list[Lease]:
     return read_leases(transaction.row, keys, transaction.now_us)
 
 
-def _choose(transaction: Transaction, request: LeaseRequest) -> list[_Candidate]:
+def _candidates(transaction: Transaction, request: LeaseRequest) -> dict[Lane, list[_Candidate]]:
+    """The next jobs of each lane, as many as are asked for in all."""
+    by_lane: dict[Lane, list[_Candidate]] = {}
+    for lane in request.lanes:
+        if lane not in by_lane:
+            queue, kind = lane
+            found = transaction.one(
+                "claim_candidates", queue=queue, type=kind, limit=request.limit, now=transaction.now_us
+            )
+            by_lane[lane] = json.loads(found)
+    return by_lane
+
+
+def _choose(by_lane: Mapping[Lane, list[_Candidate]], request: LeaseRequest) -> list[_Candidate]:
     """The next jobs over all lanes, in order, within the limits of the request and of its shares."""
-    by_queue: dict[str, list[_Candidate]] = {}
-    for queue, kind in dict.fromkeys(request.lanes):
-        found = transaction.one("claim_candidates", queue=queue, type=kind, limit=request.limit, now=transaction.now_us)
-        by_queue.setdefault(queue, []).extend(json.loads(found))
     if request.shares:
-        return _in_turn(by_queue, request)
-    candidates = [candidate for candidates in by_queue.values() for candidate in candidates]
-    if len(request.lanes) > 1:
+        return _in_turn(by_lane, request)
+    candidates = [candidate for found in by_lane.values() for candidate in found]
+    if len(by_lane) > 1:
         candidates.sort()
     return candidates[: request.limit]
 
 
-def _in_turn(by_queue: Mapping[str, list[_Candidate]], request: LeaseRequest) -> list[_Candidate]:
+def _in_turn(by_lane: Mapping[Lane, list[_Candidate]], request: LeaseRequest) -> list[_Candidate]:
+    by_queue: dict[str, list[_Candidate]] = {}
+    for lane, found in by_lane.items():
+        by_queue.setdefault(lane.queue, []).extend(found)
     shares = {share.queue: Share(share.weight, share.turn, share.limit) for share in request.shares}
     available = {queue: len(candidates) for queue, candidates in by_queue.items()}
     next_of = {queue: iter(sorted(candidates)) for queue, candidates in by_queue.items()}

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from jobwire_server.domain.errors import StoreFull
 from jobwire_server.store.verbs.transaction import Transaction
 
 
 class Rank(IntEnum):
-    """Order of service inside a group."""
+    """Order in which waiting intents get their place in a group."""
 
     OUTCOME = 0
     LEASE = 1
     SUBMIT = 2
     SWEEP = 3
+
+
+_APPLIED: Final = {Rank.OUTCOME: 0, Rank.SUBMIT: 1, Rank.LEASE: 2, Rank.SWEEP: 3}
+"""Order inside a transaction. Leases come after the submits that share it, so that a job may be stored and leased by
+one commit; when a group is cut at its bound, it is the submits that wait all the same."""
 
 
 class Intent:
@@ -50,9 +55,9 @@ Verb = Callable[[Transaction, Sequence[Intent]], None]
 
 
 def by_verb(group: Sequence[Intent]) -> list[tuple[Verb, list[Intent]]]:
-    """The intents of a group, those of one verb together, in the order in which their first ones came."""
+    """The intents of a group as they are applied: those of one verb together."""
     verbs: dict[Verb, list[Intent]] = {}
-    for intent in group:
+    for intent in sorted(group, key=lambda intent: _APPLIED[intent.rank]):
         verbs.setdefault(intent.apply, []).append(intent)
     return list(verbs.items())
 

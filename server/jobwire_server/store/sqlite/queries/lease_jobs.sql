@@ -1,9 +1,10 @@
--- Leases the chosen jobs (`:keys`, in order) to one owner. What it sets is Event.LEASE of the lifecycle table.
+-- Leases the chosen jobs (`:keys`, in order) to one owner. What it sets is Event.LEASE of the lifecycle table; the first
+-- lease of a job in this life of the store lifts its fence above the floor.
 UPDATE job
 SET
   state = :state,
   attempt = attempt + :attempt_step,
-  fence = fence + :fence_step,
+  fence = max(fence, (SELECT value FROM meta WHERE name = 'fence_floor')) + :fence_step,
   revision = :base + r.key + 1,
   sequence = sequence + 1,
   change_us = :now,

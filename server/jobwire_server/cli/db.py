@@ -1,0 +1,303 @@
+"""`jobwire db`: looking after a store in a SQLite file, beside its server or without one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from jobwire.cli.faults import CliError, as_clause
+from jobwire.cli.flags import global_options
+from jobwire.cli.invocation import Invocation, Output
+from jobwire_server.cli import db_text
+from jobwire_server.config import CONFIG_VARIABLE, ConfigInvalid, find_database
+
+_SHARED: Final = frozenset({"output", "quiet", "color"})
+"""Global flags that mean something without a server."""
+
+
+class _Store:
+    """The store that a command is about."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+
+@click.group(
+    "db",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example: jobwire db backup /backups/jobs-$(date +%F).db",
+)
+def db() -> None:
+    """Look after a store in a SQLite file: status, backup, restore, check, migrate, sql.
+
+    The file is the one of --db, else what a server that is started here would open: JOBWIRE_DB, the `db` of
+    jobwire.toml, and last .jobwire/dev.db. Only `restore` and `migrate` need the server to be stopped.
+    """
+
+
+def _command(name: str, summary: str, epilog: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command of a function of (invocation, store, …), with the flags that all of them share."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        def run(db_: str | None, config: Path | None, **arguments: Any) -> Any:
+            invocation = click.get_current_context().ensure_object(Invocation)
+            with _faults():
+                return function(invocation, _Store(find_database(db_, invocation.environ, config)), **arguments)
+
+        made = click.Command(
+            name,
+            callback=run,
+            params=[*getattr(function, "__click_params__", [])[::-1], *_place_options(), *_shared_options()],
+            help=function.__doc__,
+            short_help=summary,
+            epilog=epilog,
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+        )
+        db.add_command(made)
+        return made
+
+    return decorate
+
+
+def _place_options() -> list[click.Option]:
+    return [
+        click.Option(["--db", "db_"], metavar="FILE", help="The store. Default: the one a server here would open."),
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help=f"Look for `db` in this TOML file. [{CONFIG_VARIABLE}]",
+        ),
+    ]
+
+
+def _shared_options() -> list[click.Option]:
+    return [option for option in global_options() if option.name in _SHARED]
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Say every error that is foreseen in the command line's own way."""
+    from jobwire_server.domain.errors import StoreUnavailable  # noqa: PLC0415 - help needs none of it
+    from jobwire_server.store.sqlite.connection import StoreInUse  # noqa: PLC0415
+    from jobwire_server.store.sqlite.copying import CopyDamaged, TargetTaken  # noqa: PLC0415
+    from jobwire_server.store.sqlite.querying import QueryRefused  # noqa: PLC0415
+
+    table: Sequence[tuple[type[Exception], str, Sequence[str]]] = (
+        (FileNotFoundError, "STORE_NOT_FOUND", ("name it:   jobwire db … --db FILE",)),
+        (StoreInUse, "STORE_IN_USE", ("see who:   jobwire db status",)),
+        (StoreUnavailable, "STORE_UNREADABLE", ()),
+        (TargetTaken, "TARGET_EXISTS", ("choose another name, or say --force",)),
+        (QueryRefused, "ARGUMENT_INVALID", ("see:   jobwire db sql --schema",)),
+        (OSError, "OUTPUT_UNWRITABLE", ()),
+    )
+    try:
+        yield
+    except ConfigInvalid as error:
+        raise click.UsageError(str(error)) from error
+    except CopyDamaged as error:
+        problems = [each._asdict() for each in error.problems]
+        raise _damaged("the copy did not pass the check, and was removed", problems) from error
+    except tuple(kind for kind, _, _ in table) as error:
+        _, code, hints = next(row for row in table if isinstance(error, row[0]))
+        raise CliError(code, _clause(error), hints=hints) from error
+
+
+def _clause(error: BaseException) -> str:
+    match error:
+        case FileNotFoundError():
+            return f"there is no file {error.filename or error}"
+        case OSError():
+            return f"cannot write {error.filename} ({error.strerror})"
+        case _:
+            return as_clause(str(error))
+
+
+def _damaged(message: str, problems: Sequence[dict[str, Any]]) -> CliError:
+    return CliError(
+        "STORE_DAMAGED",
+        message,
+        why=[db_text.problem_line(each) for each in problems],
+        hints=["stop the server and put a backup in its place:   jobwire db restore BACKUP"],
+        details={"problems": list(problems)},
+    )
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+
+@_command("status", "Show what a store is and what is in it.", "Example: jobwire db status --db jobs.db -o json")
+def status(invocation: Invocation, store: _Store) -> None:
+    """Show what a store is and what is in it: size, schema, epoch, jobs by state, and which server has it open.
+
+    Reads one snapshot, also while a server works. -o json prints one object; times are RFC 3339, null = never.
+    """
+    from jobwire_server.store.sqlite.visiting import read_status  # noqa: PLC0415
+
+    found = read_status(store.path)
+    _print(invocation, db_text.status_document(found), lambda: db_text.status_lines(found))
+
+
+@_command(
+    "backup",
+    "Copy the store while its server works.",
+    "Example: jobwire db backup /backups/jobs-$(date +%F).db --db jobs.db",
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace what has the name. It stays until the new backup is complete.")
+def backup(invocation: Invocation, store: _Store, path: Path, force: bool) -> None:
+    """Copy the store to PATH while its server works. What was acknowledged before the call is in the copy.
+
+    The copy is checked, row by row, and synced before it gets its name: under PATH there is never a half of one. A
+    backup that was killed leaves PATH.PID.part, which may be deleted. While it is read the server's WAL grows by what
+    the server writes. -o json prints {"path", "bytes", "checked"}.
+    """
+    from jobwire_server.kernel.clock import SystemClock  # noqa: PLC0415
+    from jobwire_server.store.sqlite.copying import back_up  # noqa: PLC0415
+
+    done = back_up(store.path, path, overwrite=force, clock=SystemClock(), progress=_progress(invocation))
+    document = {"path": str(done.path), "bytes": done.bytes, "checked": done.checked}
+    _print(invocation, document, lambda: db_text.backup_lines(done))
+
+
+@_command(
+    "restore",
+    "Put a backup in the place of the store.",
+    "Example: jobwire db restore /backups/jobs-2026-11-25.db --db jobs.db",
+)
+@click.argument("path", metavar="BACKUP", type=click.Path(path_type=Path))
+def restore(invocation: Invocation, store: _Store, path: Path) -> None:
+    """Put a backup in the place of the store, whose server must be stopped. The old store is kept beside it.
+
+    The next server that opens it begins a new life of the store: a new epoch, so that watchers with old cursors are
+    told STORE_EPOCH_CHANGED; fences above all that were given out before, so that late reports of workers are told
+    LEASE_LOST; and what was running when the backup was made goes back to be run again. Request keys stay.
+    -o json prints {"path", "bytes", "checked", "kept"}.
+    """
+    from jobwire_server.kernel.clock import SystemClock  # noqa: PLC0415
+    from jobwire_server.store.sqlite.copying import restore as put_back  # noqa: PLC0415
+
+    done = put_back(path, store.path, clock=SystemClock(), progress=_progress(invocation))
+    document = {"path": str(done.path), "bytes": done.bytes, "checked": done.checked,
+                "kept": None if done.kept is None else str(done.kept)}  # fmt: skip
+    _print(invocation, document, lambda: db_text.restore_lines(done))
+
+
+@_command("check", "Check every row of a store.", "Example: jobwire db check --db jobs.db")
+@click.option("--limit", type=click.IntRange(1), default=100, help="Most problems to name. Default: 100.")
+def check(invocation: Invocation, store: _Store, limit: int) -> None:
+    """Check every row of a store: jobs against their logs, events against each other, and what belongs to jobs.
+
+    Reads one snapshot, also while a server works. Names each row that is wrong; exit code 0 when the store is sound,
+    11 when not. -o json prints {"sound", "problems": [{"table", "row", "problem"}, ...], "more"}.
+    """
+    from jobwire_server.store.sqlite.visiting import check_store  # noqa: PLC0415
+
+    found = [each._asdict() for each in islice(check_store(store.path), limit + 1)]
+    problems, more = found[:limit], len(found) > limit
+    document = {"sound": not problems, "problems": problems, "more": more}
+    _print(invocation, document, lambda: db_text.check_lines(store.path, problems, more=more), rows=problems)
+    if problems:
+        count = f"more than {limit} problems" if more else f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+        raise _damaged(f"{store.path} has {count}", [])
+
+
+@_command("migrate", "Bring the schema up to date.", "Example: jobwire db migrate --dry-run --show-sql --db jobs.db")
+@click.option("--dry-run", is_flag=True, help="Say what would run, and change nothing.")
+@click.option("--show-sql", is_flag=True, help="Print the statements, too.")
+def migrate(invocation: Invocation, store: _Store, dry_run: bool, show_sql: bool) -> None:
+    """Bring the schema of a store up to date, as the next start of a server does by itself.
+
+    Each migration is one transaction. The server must be stopped, but for --dry-run. There is no way back: make a
+    backup first. -o json prints {"migrations": [{"name", "sql"}, ...], "done"}.
+    """
+    from jobwire_server.kernel.clock import SystemClock  # noqa: PLC0415
+    from jobwire_server.store.sqlite.visiting import bring_up_to_date, pending_at  # noqa: PLC0415
+
+    pending = pending_at(store.path)
+    if not dry_run:
+        bring_up_to_date(store.path, SystemClock())
+    rows = [{"name": f"{each.number:04d}_{each.name}", "sql": each.sql if show_sql else None} for each in pending]
+    document = {"migrations": rows, "done": not dry_run}
+    _print(invocation, document, lambda: db_text.migrate_lines(rows, dry_run=dry_run), rows=rows)
+
+
+@_command(
+    "sql",
+    "Ask a store in SQL, read-only.",
+    'Example: jobwire db sql "SELECT state_name(state), count(*) FROM job GROUP BY state"',
+)
+@click.argument("query", required=False)
+@click.option("--schema", is_flag=True, help="Print the statements that made the tables, instead.")
+def sql(invocation: Invocation, store: _Store, query: str | None, schema: bool) -> None:
+    """Ask a store in SQL: one SELECT, from the command line or from stdin. Nothing can be changed.
+
+    Beside SQLite's functions there are state_name(state) and iso_time(microseconds). Reads one snapshot, also while a
+    server works; a long query keeps its WAL from shrinking. -o json prints {"columns", "rows": [{column: value}, ...]};
+    bytes are written in hexadecimal.
+    """
+    from jobwire_server.store.sqlite.querying import Question, schema_of  # noqa: PLC0415
+
+    if schema:
+        statements = list(schema_of(store.path))
+        _print(invocation, {"schema": statements}, lambda: statements, rows=[{"sql": each} for each in statements])
+        return
+    with closing(Question(store.path, query or _question_from_stdin())) as question:
+        rows = [[db_text.plain(value) for value in row] for row in question]
+        named = [dict(zip(question.columns, row, strict=True)) for row in rows]
+        document = {"columns": list(question.columns), "rows": named}
+        _print(invocation, document, lambda: db_text.row_lines(question.columns, rows), rows=named)
+
+
+def _question_from_stdin() -> str:
+    if sys.stdin.isatty():
+        raise click.UsageError("No query: name one, or write it to stdin.")
+    return sys.stdin.read()
+
+
+# --- printing ------------------------------------------------------------------------------------------------------
+
+
+def _print(
+    invocation: Invocation,
+    document: dict[str, Any],
+    lines: Callable[[], Sequence[str]],
+    *,
+    rows: Sequence[dict[str, Any]] | None = None,
+) -> None:
+    """Write the answer in the asked format. `rows` are the objects of `jsonl`, else it is the document."""
+    from jobwire.cli.output import Printer, compact, pretty  # noqa: PLC0415 - help pages need no protobuf
+
+    printer = Printer(invocation)
+    match printer.output:
+        case Output.JSON:
+            printer.line(pretty(document))
+        case Output.JSONL:
+            for row in [document] if rows is None else rows:
+                printer.line(compact(row))
+        case Output.NONE:
+            pass
+        case _:
+            for line in lines():
+                printer.line(line)
+
+
+def _progress(invocation: Invocation) -> Callable[[int, int], None]:
+    """Say on stderr how far a copy is, at every tenth."""
+    told = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        tenth = 10 * done // max(total, 1)
+        if tenth > told and not invocation.quiet:
+            told = tenth
+            click.echo(f"copied {tenth}0 %" + (", checking" if done == total else ""), file=invocation.stderr)
+
+    return tell

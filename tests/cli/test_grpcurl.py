@@ -60,7 +60,10 @@ LINES: Mapping[str, tuple[str, list[str], str]] = {
     "check queue": ("check queue mail", ["JobService/ListJobs"], "JobService/ListJobs"),
 }
 """By command: a line, the methods that it shows, and what it says comes next."""
-NO_CALLS = {"proto", "conformance", "explain", *(f"config {verb}" for verb in NOUNS["config"])}
+NO_CALLS = {
+    "proto", "conformance", "explain", "cheat", "help", "completion",
+    *(f"{noun} {verb}" for noun in ("config", "bench") for verb in NOUNS[noun]),
+}  # fmt: skip
 
 
 def every_command() -> Iterator[str]:
@@ -119,7 +122,8 @@ def test_a_command_without_calls_does_nothing_and_says_so(
 ) -> None:
     monkeypatch.setenv("JOBWIRE_CONTEXTS", str(tmp_path / "config.toml"))
     rest = {"proto": "--out out", "conformance": "--list", "config get": "address", "config set": "timeout 1s",
-            "config use": "--none", "explain": "--list"}  # fmt: skip
+            "config use": "--none", "explain": "--list",
+            "completion": "bash"}  # fmt: skip
     monkeypatch.chdir(tmp_path)
 
     shown = jobwire(f"{command} {rest.get(command, '')} --show-grpcurl")

@@ -118,7 +118,7 @@ its own: a refused one is named and does not stop the others."""
 
 def render() -> str:
     """Return the page."""
-    context = click.Context(root, info_name="jobwire")
+    context = click.Context(root, info_name="jobwire", **root.context_settings)
     blocks = [
         generated_from("`client/jobwire/cli/`"),
         _INTRODUCTION,
@@ -165,7 +165,8 @@ def _db_commands(context: click.Context) -> Iterator[str]:
     shared = {name for option in global_options() for name in option.opts}
     for name in group.commands:
         command = group.commands[name]
-        usage = "".join(f" {param.make_metavar(inner)}" for param in command.params if isinstance(param, click.Argument))
+        arguments = [param for param in command.params if isinstance(param, click.Argument)]
+        usage = "".join(f" {argument.make_metavar(inner)}" for argument in arguments)
         yield f"### {inner.command_path} {name}{usage}"
         yield inspect.cleandoc(command.help or "")
         options = [param for param in command.params if isinstance(param, click.Option)]

@@ -25,6 +25,7 @@ from bench import (
     p6_backlog,
     p7_watchers,
     p8_commands,
+    p9_merge,
     p10_cpu,
     w1_worker,
 )
@@ -39,6 +40,7 @@ FIGURES: Final[dict[str, Callable[[Trial], Figure]]] = {
     "P6": p6_backlog.measure,
     "P7": p7_watchers.measure,
     "P8": p8_commands.measure,
+    "P9": p9_merge.measure,
     "P10": p10_cpu.measure,
     "I1": i1_idle.measure,
     "W1": w1_worker.measure,

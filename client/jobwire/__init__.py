@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jobwire._operations import WatchOptions as WatchOptions
+    from jobwire._requests import CallOptions as CallOptions
     from jobwire._requests import Submission as Submission
     from jobwire._requests import SubmitOptions as SubmitOptions
     from jobwire.aio import AsyncClient as AsyncClient
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from jobwire.app import JobContext as JobContext
     from jobwire.app import Retry as Retry
     from jobwire.app import Snooze as Snooze
+    from jobwire.app import current_job as current_job
     from jobwire.client import Client as Client
     from jobwire.codecs import decode as decode
     from jobwire.codecs import encode as encode
@@ -55,12 +57,14 @@ if TYPE_CHECKING:
     from jobwire.models import WatchCursor as WatchCursor
     from jobwire.models import WorkerInfo as WorkerInfo
     from jobwire.payload import Payload as Payload
+    from jobwire.submitting import JobFunction as JobFunction
+    from jobwire.submitting import Submitter as Submitter
 
 _HOMES = {
     "_operations": ("WatchOptions",),
-    "_requests": ("Submission", "SubmitOptions"),
+    "_requests": ("CallOptions", "Submission", "SubmitOptions"),
     "aio": ("AsyncClient",),
-    "app": ("App", "Cancel", "Fail", "JobContext", "Retry", "Snooze"),
+    "app": ("App", "Cancel", "Fail", "JobContext", "Retry", "Snooze", "current_job"),
     "client": ("Client",),
     "codecs": ("decode", "encode"),
     "errors": (
@@ -91,6 +95,7 @@ _HOMES = {
         "WorkerInfo",
     ),
     "payload": ("Payload",),
+    "submitting": ("JobFunction", "Submitter"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,11 +9,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
+from jobwire._aio_merger import AioMerger
 from jobwire._ambient import Ambient
 from jobwire._calls import Call, Tries
 from jobwire._following import EndWait
-from jobwire._status import Place, error_from
-from jobwire.errors import ClientClosed, JobwireError, WrongEventLoop
+from jobwire._merging import Merging
+from jobwire._requests import Submitted
+from jobwire._status import Place, call_timeout, error_from
+from jobwire.errors import CallTimeout, ClientClosed, JobwireError, WrongEventLoop
 from jobwire.models import Job
 from jobwire.settings import Settings
 from jobwire.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -30,6 +33,7 @@ class _Link(NamedTuple):
     channel: grpc.aio.Channel
     jobs: JobServiceStub
     admin: AdminServiceStub
+    merger: AioMerger
 
     def method(self, rpc: str) -> Any:
         """Return what calls an RPC."""
@@ -78,7 +82,7 @@ class AioWire:
         if link is not None and link.pid == os.getpid() and not link.loop.is_closed():
             await link.channel.close()
 
-    def _method(self, rpc: str) -> Any:
+    def _current(self) -> _Link:
         if self._is_closed:
             raise ClientClosed("The client is closed.")
         loop = asyncio.get_running_loop()
@@ -86,8 +90,10 @@ class AioWire:
             self._link = None
         if self._link is None:
             channel = self._connect(self._settings)
-            self._link = _Link(os.getpid(), loop, channel, JobServiceStub(channel), AdminServiceStub(channel))
-        return self._link.method(rpc)
+            merger = AioMerger(self, Merging(retries_fully=self._settings.tries is None))
+            stubs = JobServiceStub(channel), AdminServiceStub(channel)
+            self._link = _Link(os.getpid(), loop, channel, *stubs, merger)
+        return self._link
 
     def _is_ours(self, link: _Link, loop: asyncio.AbstractEventLoop) -> bool:
         if link.pid != os.getpid():
@@ -99,9 +105,17 @@ class AioWire:
             return False
         raise WrongEventLoop("This AsyncClient belongs to another event loop, where it was first used.")
 
-    async def run(self, call: Call[T]) -> T:
-        """Make a call, again while the server is UNAVAILABLE and the deadline allows it. Raises JobwireError."""
-        tries = Tries(call, most=self._settings.tries, now=self.now(), chance=self._ambient.chance)
+    async def submit(self, call: Call[Submitted]) -> Submitted:
+        """Make a submit, in one call with others that come at the same time. Raises JobwireError."""
+        return await self._current().merger.submit(call)
+
+    async def run(self, call: Call[T], *, since: float | None = None) -> T:
+        """Make a call, again while the server is UNAVAILABLE and the deadline allows it. Raises JobwireError.
+
+        `since`: when the time of the call began to run; None = now.
+        """
+        began = self.now() if since is None else since
+        tries = Tries(call, most=self._settings.tries, now=began, chance=self._ambient.chance)
         while True:
             answer, error = await self._try(call, tries.begin(self.now()))
             if error is None:
@@ -114,7 +128,7 @@ class AioWire:
     async def _try(self, call: Call[Any], seconds: float) -> tuple[Any, JobwireError | None]:
         # The error is raised by the caller, outside this except: a traceback through gRPC's would tell users nothing.
         try:
-            return await self._method(call.rpc)(call.request, timeout=seconds), None
+            return await self._current().method(call.rpc)(call.request, timeout=seconds), None
         except grpc.RpcError as failure:
             return None, self.error_of(failure, call.rpc, call.seconds)
         except asyncio.CancelledError:
@@ -137,11 +151,18 @@ class AioWire:
 
     def stream(self, rpc: str, request: Any, seconds: float | None) -> Any:
         """Open a stream; the caller cancels it in the end, whatever happens."""
-        return self._method(rpc)(request, timeout=seconds)
+        return self._current().method(rpc)(request, timeout=seconds)
+
+    def timeout_of(self, call: Call[Any]) -> CallTimeout:
+        """Make the error of a caller whose time is over before an answer came."""
+        return call_timeout(self._place(call.rpc, call.seconds))
 
     def error_of(self, failure: Any, rpc: str, seconds: float | None) -> JobwireError:
         """Translate gRPC's exception."""
         if self._is_closed:
             return ClientClosed("The client was closed while it waited for the server.")
-        place = Place(self._settings.address, self._settings.origin, rpc, seconds)
+        place = self._place(rpc, seconds)
         return error_from(failure.code().name, failure.details() or "", failure.trailing_metadata() or (), place)
+
+    def _place(self, rpc: str, seconds: float | None) -> Place:
+        return Place(self._settings.address, self._settings.origin, rpc, seconds)

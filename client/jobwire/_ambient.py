@@ -7,7 +7,6 @@ import os
 import random  # noqa: TID251 - the place where chance is made
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,11 +51,10 @@ class SystemClock:
 
 def _new_id() -> str:
     """Make a UUIDv7 (RFC 9562): keys that grow with time cost the server's index far fewer pages than random ones."""
-    milliseconds = time.time_ns() // 1_000_000  # noqa: TID251 - the place where ids are made
-    chance = int.from_bytes(os.urandom(10))
-    version_and_chance = 0x7 << 12 | chance >> 68
-    variant_and_chance = 0b10 << 62 | chance & (1 << 62) - 1
-    return str(uuid.UUID(int=milliseconds << 80 | version_and_chance << 64 | variant_and_chance))
+    moment = f"{time.time_ns() // 1_000_000:012x}"  # noqa: TID251 - the place where ids are made
+    chance = os.urandom(10).hex()
+    variant = "89ab"[ord(chance[3]) & 3]
+    return f"{moment[:8]}-{moment[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,13 +230,21 @@ def duration(value: timedelta) -> Duration:
 
 
 def payload_message(payload: Payload) -> job_pb2.Payload:
+    """Write a payload. See `put_payload`."""
+    message = job_pb2.Payload()
+    put_payload(message, payload)
+    return message
+
+
+def put_payload(message: job_pb2.Payload, payload: Payload) -> None:
     """Write a payload: text in the arm that people can read. Text that is not UTF-8 raises UnicodeDecodeError."""
-    message = job_pb2.Payload(content_type=payload.content_type, content_encoding=payload.content_encoding)
+    message.content_type = payload.content_type
+    if payload.content_encoding:
+        message.content_encoding = payload.content_encoding
     if payload.is_text:
         message.text = payload.data.decode()
     else:
         message.data = payload.data
-    return message
 
 
 def policy_message(policy: RetryPolicy) -> job_pb2.RetryPolicy:

@@ -33,7 +33,7 @@ from jobwire.errors import (
     WaitTimeout,
 )
 from jobwire.models import Job, JobEvent, JobFilter, JobStatus, JobUpdate, WatchCursor
-from jobwire.v1 import job_service_pb2
+from jobwire.v1 import job_pb2, job_service_pb2
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -222,7 +222,7 @@ class JobFollow:
 class EventQuery:
     """What a watch over many jobs asks for."""
 
-    conditions: JobFilter | None = None
+    conditions: JobFilter | job_pb2.JobFilter | None = None
     job_ids: tuple[str, ...] = ()
     after: WatchCursor | None = None
     snapshot: bool = False

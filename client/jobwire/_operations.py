@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar
 
 from jobwire import _convert
 from jobwire._ambient import Ambient
@@ -18,6 +18,7 @@ from jobwire._requests import (
     Moment,
     Submission,
     SubmitOptions,
+    Submitted,
     atomic_request,
     batch_answer,
     batches,
@@ -29,13 +30,17 @@ from jobwire._requests import (
 )
 from jobwire.durations import Duration, parse_duration
 from jobwire.errors import ArgumentInvalid, DeadlineExceeded, JobwireError, ServerBug, Unavailable
-from jobwire.models import Job, JobFilter, JobStatus, ServerInfo, WatchCursor, WorkerInfo
+from jobwire.filtering import compile_filter, split_filter
+from jobwire.models import Job, JobFilter, ServerInfo, WatchCursor, WorkerInfo
 from jobwire.settings import Settings, positive
-from jobwire.v1 import admin_service_pb2, job_service_pb2
+from jobwire.v1 import admin_service_pb2, job_pb2, job_service_pb2
 
 T = TypeVar("T")
 
 WORKERS_PAGE_SIZE = 200
+
+Where: TypeAlias = JobFilter | str | None
+"""Which jobs: conditions, or a text such as `state:failed queue:mail age<1h` (`jobwire.filtering`); None = all."""
 
 Items = Iterable[tuple[str, Any] | Submission]
 
@@ -63,14 +68,6 @@ class WatchOptions(TypedDict, total=False):
 
 BatchOutcome = Sequence[job_service_pb2.SubmitResult] | JobwireError | None
 """What became of the call for one batch; None = it was not made."""
-
-
-class Submitted(NamedTuple):
-    """What the server says to a submit."""
-
-    job_id: str
-    created: bool
-    status: JobStatus
 
 
 class Operations:
@@ -119,12 +116,24 @@ class Operations:
         """BatchGetJobs, as many calls as it takes."""
         return GetMany(tuple(job_ids), full, self._seconds(deadline))
 
-    def pages(self, where: JobFilter | None, full: bool, page_size: int, deadline: Duration | None) -> Pages[Job]:
+    def pages(self, where: Where, full: bool, page_size: int, deadline: Duration | None) -> Pages[Job]:
         """ListJobs, page by page."""
         if not 1 <= page_size <= 1000:
             raise ArgumentInvalid(f"page_size must lie between 1 and 1000, not {page_size}.")
-        request = job_service_pb2.ListJobsRequest(filter=filter_of(where), page_size=page_size, view=view(full))
-        return Pages("ListJobs", request, self._seconds(deadline), _jobs_of_page)
+        conditions, keeps = self._split(where)
+        request = job_service_pb2.ListJobsRequest(filter=conditions, page_size=page_size, view=view(full))
+
+        def read(answer: job_service_pb2.ListJobsResponse) -> Sequence[Job]:
+            return [_convert.job_of(message) for message in answer.jobs if keeps is None or keeps(message)]
+
+        return Pages("ListJobs", request, self._seconds(deadline), read)
+
+    def _split(self, where: Where) -> tuple[job_pb2.JobFilter | None, Callable[[job_pb2.Job], bool] | None]:
+        """What the server looks for, and what is left to look for here."""
+        if not isinstance(where, str):
+            return filter_of(where), None
+        split = split_filter(where, now=self._ambient.clock.now())
+        return split.condition, split.keeps if split.rest else None
 
     def worker_pages(self, deadline: Duration | None) -> Pages[WorkerInfo]:
         """ListWorkers, page by page."""
@@ -188,13 +197,13 @@ class Operations:
             contact=self._contact(),
         )
 
-    def follow_events(self, where: JobFilter | None, options: WatchOptions) -> EventFollow:
+    def follow_events(self, where: Where, options: WatchOptions) -> EventFollow:
         """WatchJobs."""
         unknown = sorted(options.keys() - WatchOptions.__optional_keys__)
         if unknown:
             raise ArgumentInvalid(f"watch() has no option {unknown[0]!r}.")
         query = EventQuery(
-            conditions=where,
+            conditions=compile_filter(where, now=self._ambient.clock.now()) if isinstance(where, str) else where,
             job_ids=tuple(options.get("job_ids", ())),
             after=options.get("after"),
             snapshot=options.get("snapshot", False),
@@ -212,7 +221,7 @@ class Operations:
 
 
 def _submitted(answer: job_service_pb2.SubmitJobResponse) -> Submitted:
-    return Submitted(answer.job.job_id, answer.created, _convert.status_of(answer.job.status))
+    return Submitted(answer.job.job_id, answer.created, _convert.state_of(answer.job.status.state))
 
 
 def _atomic_answers(answer: job_service_pb2.BatchSubmitJobsResponse) -> Sequence[BatchAnswer]:
@@ -225,10 +234,6 @@ def _answered_job(answer: Any) -> Job:
 
 def _answered_info(answer: admin_service_pb2.GetServerInfoResponse) -> ServerInfo:
     return _convert.server_info_of(answer.server_info)
-
-
-def _jobs_of_page(answer: job_service_pb2.ListJobsResponse) -> Sequence[Job]:
-    return [_convert.job_of(message) for message in answer.jobs]
 
 
 def _workers_of_page(answer: admin_service_pb2.ListWorkersResponse) -> Sequence[WorkerInfo]:

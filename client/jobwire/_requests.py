@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import TracebackType
 from typing import Any, NamedTuple, TypedDict
 
 from jobwire import _convert
@@ -31,7 +31,8 @@ MAX_BATCH_BYTES = MAX_REQUEST_BYTES - 64 * 2**10
 MAX_BATCH_SIZE = 1000
 MAX_FOLLOW_UP_BYTES = MAX_BATCH_BYTES - MAX_PAYLOAD_BYTES
 """Follow-ups of one attempt stay below this together, so that a result fits beside them."""
-_ELEMENT_OVERHEAD_BYTES = 8  # tag and length of one element of a repeated field
+ELEMENT_OVERHEAD_BYTES = 8
+"""Tag and length of one element of a repeated field, at most."""
 
 
 class CommonOptions(TypedDict, total=False):
@@ -69,6 +70,15 @@ class SubmitOptions(CommonOptions, total=False):
     """The caller's own id for the job, never reused."""
 
 
+class CallOptions(SubmitOptions, total=False):
+    """What `options()` of a typed job takes."""
+
+    deadline: Duration | None
+    """Of the call that submits."""
+    wait: Duration | None
+    """How long `run` and `map` wait for a result, each time; None = as long as it takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """One job of `submit_many` with options of its own, which win over the common ones."""
@@ -85,15 +95,19 @@ class Moment(NamedTuple):
     new_id: Callable[[], str]
 
 
-@contextmanager
-def refusing_wrong_types() -> Iterator[None]:
-    """Turn protobuf's complaints about a wrong type or range into one about the argument."""
-    try:
-        yield
-    except JobwireError:
-        raise
-    except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
-        raise ArgumentInvalid(f"An argument has the wrong type or range: {error}.") from error
+class refusing_wrong_types:  # noqa: N801 - used as a word: `with refusing_wrong_types():`
+    """Turns protobuf's complaints about a wrong type or range into one about the argument."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, TypeError | ValueError | OverflowError | KeyError | AttributeError) and not isinstance(
+            error, JobwireError
+        ):
+            raise ArgumentInvalid(f"An argument has the wrong type or range: {error}.") from error
 
 
 def submit_request(
@@ -132,37 +146,48 @@ _KNOWN_OPTIONS = SubmitOptions.__optional_keys__
 def _element(
     job_type: str, payload: object, options: SubmitOptions, moment: Moment
 ) -> job_service_pb2.SubmitJobRequest:
-    unknown = sorted(options.keys() - _KNOWN_OPTIONS)
-    if unknown:
-        known = ", ".join(sorted(_KNOWN_OPTIONS))
+    if not options.keys() <= _KNOWN_OPTIONS:
+        unknown, known = sorted(options.keys() - _KNOWN_OPTIONS), ", ".join(sorted(_KNOWN_OPTIONS))
         raise ArgumentInvalid(f"submit() has no option {unknown[0]!r}. Options: {known}.")
-    with refusing_wrong_types():
-        return job_service_pb2.SubmitJobRequest(
-            spec=_spec(job_type, payload, options, moment.now), job_id=options.get("job_id") or ""
-        )
-
-
-def _spec(job_type: str, payload: object, options: SubmitOptions, now: datetime) -> job_pb2.JobSpec:
     encoded = encode(payload)
+    request = job_service_pb2.SubmitJobRequest()
+    spec = request.spec
+    with refusing_wrong_types():
+        spec.type = job_type
+        if encoded is not None:
+            _convert.put_payload(spec.payload, encoded)
+        if options:  # only what is given costs anything
+            request.job_id = options.get("job_id") or ""
+            _put_times(spec, options, moment.now)
+            _put_rest(spec, options)
+    return request
+
+
+def _put_times(spec: job_pb2.JobSpec, options: SubmitOptions, now: datetime) -> None:
     starts, ends = _start_time(options, now), _expire_time(options.get("expires"), now)
+    if starts is not None:
+        spec.schedule_time.CopyFrom(_convert.timestamp(starts))
+    if ends is not None:
+        spec.expire_time.CopyFrom(_convert.timestamp(ends))
     timeout, retention = options.get("timeout"), options.get("retention")
-    return job_pb2.JobSpec(
-        type=job_type,
-        queue=options.get("queue") or "",
-        payload=_convert.payload_message(encoded) if encoded is not None else None,
-        priority=options.get("priority"),
-        schedule_time=_convert.timestamp(starts) if starts is not None else None,
-        expire_time=_convert.timestamp(ends) if ends is not None else None,
-        attempt_timeout=_duration(timeout, "timeout"),
-        retry_policy=_policy(options),
-        labels=options.get("labels") or {},
-        headers=options.get("headers") or {},
-        retention=_duration(retention, "retention"),
-    )
+    if timeout is not None:
+        spec.attempt_timeout.CopyFrom(_convert.duration(parse_duration(timeout, name="timeout")))
+    if retention is not None:
+        spec.retention.CopyFrom(_convert.duration(parse_duration(retention, name="retention")))
 
 
-def _duration(value: Duration | None, name: str) -> Any:
-    return None if value is None else _convert.duration(parse_duration(value, name=name))
+def _put_rest(spec: job_pb2.JobSpec, options: SubmitOptions) -> None:
+    if queue := options.get("queue"):
+        spec.queue = queue
+    priority, policy = options.get("priority"), _policy(options)
+    if priority is not None:
+        spec.priority = priority
+    if policy is not None:
+        spec.retry_policy.CopyFrom(policy)
+    if labels := options.get("labels"):
+        spec.labels.update(labels)
+    if headers := options.get("headers"):
+        spec.headers.update(headers)
 
 
 def _start_time(options: SubmitOptions, now: datetime) -> datetime | None:
@@ -192,6 +217,14 @@ def _policy(options: SubmitOptions) -> job_pb2.RetryPolicy | None:
 
 
 # --- batches --------------------------------------------------------------------------------------------------------
+
+
+class Submitted(NamedTuple):
+    """What the server says to a submit."""
+
+    job_id: str
+    created: bool
+    state: JobState
 
 
 class BatchAnswer(NamedTuple):
@@ -275,7 +308,7 @@ def _sized_element(
         request = submit_request(submission.type, submission.payload, _merged(common, submission.options), moment)
     except JobwireError as error:
         return error, 0
-    return request, request.ByteSize() + _ELEMENT_OVERHEAD_BYTES
+    return request, request.ByteSize() + ELEMENT_OVERHEAD_BYTES
 
 
 def _submission(item: tuple[str, Any] | Submission) -> Submission:
@@ -316,7 +349,7 @@ def atomic_request(
             raise ArgumentInvalid("Jobs of an atomic batch share the key of the batch; none may have its own.")
         options = _merged(common, submission.options)
         element = _element(submission.type, submission.payload, options, moment)
-        size_bytes += element.ByteSize() + _ELEMENT_OVERHEAD_BYTES
+        size_bytes += element.ByteSize() + ELEMENT_OVERHEAD_BYTES
         _check_size(size_bytes)  # before the batch grows without a bound
         request.requests.append(element)
     return request
@@ -330,10 +363,10 @@ def view(full: bool) -> job_pb2.JobView:
     return job_pb2.JOB_VIEW_FULL if full else job_pb2.JOB_VIEW_BASIC
 
 
-def filter_of(conditions: JobFilter | None) -> job_pb2.JobFilter | None:
-    """Build the filter message."""
-    if conditions is None:
-        return None
+def filter_of(conditions: JobFilter | job_pb2.JobFilter | None) -> job_pb2.JobFilter | None:
+    """Build the filter message, unless it is one."""
+    if conditions is None or isinstance(conditions, job_pb2.JobFilter):
+        return conditions
     with refusing_wrong_types():
         return _convert.filter_message(conditions)
 

@@ -97,7 +97,7 @@ _TOO_BIG = re.compile(r"(?:Received|Sent) message larger than max \((\d+) vs\. (
 
 def _error_of_transport(grpc_code: str, text: str, place: Place) -> JobwireError:
     if grpc_code == "DEADLINE_EXCEEDED":
-        return _timeout(place)
+        return call_timeout(place)
     # A server that dies resets its streams in several ways; they all mean the same.
     if grpc_code == "UNAVAILABLE" or (grpc_code in ("INTERNAL", "UNKNOWN", "CANCELLED") and _CUT.search(text)):
         return unreachable(text, place)
@@ -125,7 +125,8 @@ def _sentence_of(grpc_code: str, text: str, place: Place) -> str:
     return f"{place.rpc} at {place.address} was answered with {grpc_code}: {text or 'no further words'}."
 
 
-def _timeout(place: Place) -> CallTimeout:
+def call_timeout(place: Place) -> CallTimeout:
+    """Make the error for a call whose deadline passed."""
     within = f" within {place.seconds:g} s" if place.seconds is not None else " in time"
     return CallTimeout(
         f"The server at {place.address} did not answer {place.rpc}{within}.",

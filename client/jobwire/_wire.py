@@ -12,8 +12,11 @@ import grpc
 from jobwire._ambient import Ambient
 from jobwire._calls import Call, Tries
 from jobwire._following import EndWait
-from jobwire._status import Place, error_from
-from jobwire.errors import ClientClosed, JobwireError
+from jobwire._merger import Merger
+from jobwire._merging import Merging
+from jobwire._requests import Submitted
+from jobwire._status import Place, call_timeout, error_from
+from jobwire.errors import CallTimeout, ClientClosed, JobwireError
 from jobwire.models import Job
 from jobwire.settings import Settings
 from jobwire.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -23,10 +26,11 @@ T = TypeVar("T")
 
 
 class _Link:
-    """A channel with its stubs."""
+    """A channel with its stubs, and what merges submits for it."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, merger: Merger) -> None:
         self.channel = channel
+        self.merger = merger
         self._services = (JobServiceStub(channel), AdminServiceStub(channel))
 
     def method(self, rpc: str) -> Any:
@@ -67,20 +71,33 @@ class Wire:
         if link is not None:
             link.channel.close()
 
-    def _method(self, rpc: str) -> Any:
+    def _current(self) -> _Link:
         if self._closed.is_set():
             raise ClientClosed("The client is closed.")
         link = self._links.get(os.getpid())
         if link is None:
-            made = _Link(self._connect(self._settings))
+            merger = Merger(self, Merging(retries_fully=self._settings.tries is None))
+            made = _Link(self._connect(self._settings), merger)
             link = self._links.setdefault(os.getpid(), made)
             if link is not made:  # another thread was faster
                 made.channel.close()
-        return link.method(rpc)
+        return link
 
-    def run(self, call: Call[T]) -> T:
-        """Make a call, again while the server is UNAVAILABLE and the deadline allows it. Raises JobwireError."""
-        tries = Tries(call, most=self._settings.tries, now=self.now(), chance=self._ambient.chance)
+    def await_event(self, woken: threading.Event, seconds: float) -> None:
+        """Wait for an event, at most so long."""
+        self._ambient.clock.wait(woken, seconds)
+
+    def submit(self, call: Call[Submitted]) -> Submitted:
+        """Make a submit, in one call with others that come at the same time. Raises JobwireError."""
+        return self._current().merger.submit(call)
+
+    def run(self, call: Call[T], *, since: float | None = None) -> T:
+        """Make a call, again while the server is UNAVAILABLE and the deadline allows it. Raises JobwireError.
+
+        `since`: when the time of the call began to run; None = now.
+        """
+        began = self.now() if since is None else since
+        tries = Tries(call, most=self._settings.tries, now=began, chance=self._ambient.chance)
         while True:
             answer, error = self._try(call, tries.begin(self.now()))
             if error is None:
@@ -93,7 +110,7 @@ class Wire:
     def _try(self, call: Call[Any], seconds: float) -> tuple[Any, JobwireError | None]:
         # The error is raised by the caller, outside this except: a traceback through gRPC's would tell users nothing.
         try:
-            return self._method(call.rpc)(call.request, timeout=seconds), None
+            return self._current().method(call.rpc)(call.request, timeout=seconds), None
         except grpc.RpcError as failure:
             return None, self.error_of(failure, call.rpc, call.seconds)
         except ValueError:
@@ -116,12 +133,19 @@ class Wire:
 
     def stream(self, rpc: str, request: Any, seconds: float | None) -> Iterator[Any]:
         """Open a stream; the caller cancels it in the end, whatever happens."""
-        stream: Iterator[Any] = self._method(rpc)(request, timeout=seconds)
+        stream: Iterator[Any] = self._current().method(rpc)(request, timeout=seconds)
         return stream
+
+    def timeout_of(self, call: Call[Any]) -> CallTimeout:
+        """Make the error of a caller whose time is over before an answer came."""
+        return call_timeout(self._place(call.rpc, call.seconds))
 
     def error_of(self, failure: Any, rpc: str, seconds: float | None) -> JobwireError:
         """Translate gRPC's exception."""
         if self._closed.is_set():
             return ClientClosed("The client was closed while it waited for the server.")
-        place = Place(self._settings.address, self._settings.origin, rpc, seconds)
+        place = self._place(rpc, seconds)
         return error_from(failure.code().name, failure.details() or "", failure.trailing_metadata() or (), place)
+
+    def _place(self, rpc: str, seconds: float | None) -> Place:
+        return Place(self._settings.address, self._settings.origin, rpc, seconds)

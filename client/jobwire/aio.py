@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from types import TracebackType
@@ -13,16 +14,18 @@ import grpc
 from jobwire._aio_wire import AioWire
 from jobwire._ambient import Ambient
 from jobwire._channel import open_aio_channel
-from jobwire._operations import BatchOutcome, Items, Operations, WatchOptions
-from jobwire._requests import BatchAnswer, CommonOptions, SubmitOptions, check_batch_options
+from jobwire._completing import CHUNKS_AHEAD, Allowance, Chunk, Open, refuse_names_of_one
+from jobwire._operations import BatchOutcome, Items, Operations, WatchOptions, Where
+from jobwire._requests import MAX_BATCH_SIZE, BatchAnswer, CommonOptions, SubmitOptions, check_batch_options
 from jobwire.durations import Duration
-from jobwire.errors import JobwireError
+from jobwire.errors import JobwireError, PositionLost
 from jobwire.handle import AsyncJobHandle, SubmitResult, value_of
-from jobwire.models import Job, JobEvent, JobFilter, JobUpdate, ServerInfo, WorkerInfo
+from jobwire.models import Job, JobEvent, JobUpdate, ServerInfo, WorkerInfo
 from jobwire.settings import Settings, make_settings
 from jobwire.watching import AsyncWatch
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class AsyncClient:
@@ -108,11 +111,12 @@ class AsyncClient:
         """Submit one job; when this returns, it is on the server's disk.
 
         The payload is encoded as `jobwire.codecs` says: JSON unless it is bytes or a protobuf message. A repeat with
-        the same `key` never makes a second job. Raises ArgumentInvalid, NotEncodable; FieldInvalid, PayloadTooLarge,
-        RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
+        the same `key` never makes a second job. Submits that come while others are under way share a call with one
+        another, but no more: each has its own answer, error and deadline. Raises ArgumentInvalid, NotEncodable;
+        FieldInvalid, PayloadTooLarge, RequestIdReused, JobIdTaken; QueueFull, StoreFull; Unavailable, CallTimeout.
         """
-        submitted = await self._wire.run(self._operations.submit(type, payload, options, deadline))
-        return AsyncJobHandle(self, submitted.job_id, state=submitted.status.state, created=submitted.created)
+        submitted = await self._wire.submit(self._operations.submit(type, payload, options, deadline))
+        return AsyncJobHandle(self, submitted.job_id, state=submitted.state, created=submitted.created)
 
     async def submit_many(
         self,
@@ -128,7 +132,7 @@ class AsyncClient:
 
         Each job stands alone: a refusal is the result of that job only. With `atomic` it is all of them or none, at
         most 1,000 in one call: a refusal is raised, `key` makes a repeat safe and `batch_id` names the batch. See
-        `submit_each` for the rest.
+        `submit_each` for the rest. Raises ArgumentInvalid; with `atomic` also what `submit` raises, and BatchTooLarge.
         """
         check_batch_options(atomic, key, batch_id)
         if not atomic:
@@ -142,7 +146,7 @@ class AsyncClient:
         """Submit any number of jobs as the iterator is consumed, holding one batch in memory; yield their results.
 
         Batches have at most 1,000 jobs and 4 MiB. `deadline` is that of each batch. When the server is gone, the jobs
-        not yet sent get that error as their result too.
+        not yet sent get that error as their result too. Raises only what `items` raises.
         """
         sending = self._operations.submit_each(items, options, deadline)
         for batch, call in sending.steps():
@@ -161,6 +165,48 @@ class AsyncClient:
         handle = AsyncJobHandle[Any](self, answer.job_id, state=answer.state, created=answer.created)
         return SubmitResult(handle, answer.created)
 
+    async def map(
+        self,
+        type: str,  # noqa: A002
+        payloads: Iterable[object],
+        *,
+        wait: Duration | None = None,
+        returning: type[T] | None = None,
+        deadline: Duration | None = None,
+        **options: Unpack[CommonOptions],
+    ) -> AsyncIterator[Any]:
+        """Submit a job for each payload, and iterate over their results in the order of the payloads.
+
+        Jobs are submitted in batches as the iterator is consumed, at most 4,000 ahead of the result that is due, so
+        that `payloads` may be endless. `wait` is for all results together, `returning` their type, `deadline` that
+        of each batch. Raises what `submit` and `result` raise, when the result of that job is due; the others go on.
+        """
+        refuse_names_of_one(options)
+        time = Allowance(wait, self._wire.now())
+        submitting = self.submit_each(((type, each) for each in payloads), deadline=deadline, **options)
+        ahead: deque[Chunk[AsyncJobHandle[Any]]] = deque()
+        while True:
+            while len(ahead) < CHUNKS_AHEAD and (results := await _some(submitting)):
+                ahead.append(Chunk(results))
+            if not ahead:
+                return
+            async for job in self._ends_in_order(ahead.popleft(), time):
+                yield value_of(job, returning)
+
+    async def _ends_in_order(self, chunk: Chunk[AsyncJobHandle[Any]], time: Allowance) -> AsyncIterator[Job]:
+        ids, left = chunk.ids, time.left(self._wire.now())
+        if not ids:
+            chunk.due.popleft().unwrap()  # all were refused: the first of their errors
+        async with self.watch(job_ids=ids, snapshot=True, until_all_terminal=True, full=True, timeout=left) as watch:
+            while chunk.due:
+                job_id = chunk.due.popleft().unwrap().id
+                while not chunk.has(job_id):
+                    event = await anext(watch, None)
+                    if event is None:
+                        break
+                    chunk.take(event)
+                yield chunk.job(job_id) or await self.get(job_id)
+
     # --- read
 
     def job(self, job_id: str) -> AsyncJobHandle[Any]:
@@ -174,7 +220,11 @@ class AsyncClient:
     async def get_many(
         self, job_ids: Iterable[str], *, full: bool = False, deadline: Duration | None = None
     ) -> list[Job | None]:
-        """Read jobs by id, each or None when it is missing, in the order given. `deadline` is that of each call."""
+        """Read jobs by id, each or None when it is missing, in the order given. `deadline` is that of each call.
+
+        Any number of ids, in as many calls as it takes. Raises FieldInvalid for what cannot be an id; Unavailable,
+        CallTimeout.
+        """
         reading = self._operations.get_many(job_ids, full, deadline)
         while (call := reading.next_call()) is not None:
             reading.take(await self._wire.run(call))
@@ -182,33 +232,46 @@ class AsyncClient:
 
     async def jobs(
         self,
-        where: JobFilter | None = None,
+        where: Where = None,
         *,
         full: bool = False,
         page_size: int = 200,
         deadline: Duration | None = None,
     ) -> AsyncIterator[Job]:
-        """Iterate over jobs, newest first, fetching pages as needed. `deadline` is that of each page."""
+        """Iterate over the jobs that match, newest first, fetching pages as needed. `deadline` is that of each page.
+
+        `where` is a JobFilter, or a text such as `state:failed queue:mail age<1h` (see `jobwire.filtering`), whose
+        conditions that the server cannot look for are looked for here. Raises ArgumentInvalid.
+        """
         pages = self._operations.pages(where, full, page_size, deadline)
         while (call := pages.next_call()) is not None:
             for job in pages.take(await self._wire.run(call)):
                 yield job
 
+    async def handles(
+        self, where: Where = None, *, page_size: int = 200, deadline: Duration | None = None
+    ) -> AsyncIterator[AsyncJobHandle[Any]]:
+        """Iterate over handles of the jobs that match, to retry, cancel or watch them. See `jobs`."""
+        async for job in self.jobs(where, page_size=page_size, deadline=deadline):
+            yield AsyncJobHandle(self, job.job_id, state=job.state)
+
     async def workers(self, *, deadline: Duration | None = None) -> AsyncIterator[WorkerInfo]:
-        """Iterate over the workers that are connected or were seen in the last hour, by their id. `deadline` is that of
-        each page."""
+        """Iterate over the workers that are connected or were seen in the last hour, by their id.
+
+        `deadline` is that of each page. Raises Unavailable, CallTimeout.
+        """
         pages = self._operations.worker_pages(deadline)
         while (call := pages.next_call()) is not None:
             for worker in pages.take(await self._wire.run(call)):
                 yield worker
 
     async def server_info(self, *, deadline: Duration | None = None) -> ServerInfo:
-        """Ask the server for its version, limits and place in its log."""
+        """Ask the server for its version, limits and place in its log. Raises Unavailable, CallTimeout."""
         return await self._wire.run(self._operations.server_info(deadline))
 
     # --- follow
 
-    def watch(self, where: JobFilter | None = None, **options: Unpack[WatchOptions]) -> AsyncWatch[JobEvent]:
+    def watch(self, where: Where = None, **options: Unpack[WatchOptions]) -> AsyncWatch[JobEvent]:
         """Iterate over every change of the jobs that match (None = all), each once, from now or from `after`.
 
         Cuts and restarts of the server do not show. Persist `event.cursor`, or `cursor` of the watch, with what was
@@ -230,6 +293,49 @@ class AsyncClient:
         See `JobHandle.watch`.
         """
         return AsyncWatch(self._wire, self._operations.follow_job(job_id, full, after_revision, timeout))
+
+    async def as_completed(
+        self, handles: Iterable[AsyncJobHandle[R]], *, timeout: Duration | None = None
+    ) -> AsyncIterator[AsyncJobHandle[R]]:
+        """Iterate over handles as their jobs end, however they do: `result()` of each then answers at once.
+
+        It watches, and asks nobody again and again; cuts and restarts of the server do not show. A handle whose job
+        does not exist is yielded too. Raises WaitTimeout when not all have ended within `timeout`; the jobs go on.
+        """
+        waiting = Open(handles)
+        time = Allowance(timeout, self._wire.now())
+        if waiting and waiting.can_be_named:
+            left = time.left(self._wire.now())
+            async with self.watch(job_ids=waiting.ids, snapshot=True, until_all_terminal=True, timeout=left) as watch:
+                async for event in watch:
+                    for handle in waiting.take(event):
+                        yield handle
+            for handle in waiting.rest():
+                yield handle
+        while waiting:
+            async for handle in self._ends_among_others(waiting, time):
+                yield handle
+
+    async def _ends_among_others(
+        self, waiting: Open[AsyncJobHandle[R]], time: Allowance
+    ) -> AsyncIterator[AsyncJobHandle[R]]:
+        """Look at all of them once, then follow the changes since; return early when that place is lost."""
+        after, ids = (await self.server_info()).current, waiting.ids
+        jobs = await self.get_many(ids)
+        where = waiting.conditions(jobs)
+        for handle in waiting.look(ids, jobs):
+            yield handle
+        if not waiting:
+            return
+        try:
+            async with self.watch(where, after=after, timeout=time.left(self._wire.now())) as watch:
+                async for event in watch:
+                    for handle in waiting.take(event):
+                        yield handle
+                    if not waiting:
+                        return
+        except PositionLost:
+            return  # the reader was slower than the log is long: look at all again
 
     async def wait(self, job_id: str, *, timeout: Duration | None = None) -> Job:
         """Wait until a job has ended, however it did, and return it in full. Raises WaitTimeout, JobNotFound."""
@@ -275,3 +381,13 @@ class AsyncClient:
     async def delete(self, job_id: str, *, allow_missing: bool = False, deadline: Duration | None = None) -> None:
         """Remove an ended job for good. See `JobHandle.delete`."""
         await self._wire.run(self._operations.delete(job_id, allow_missing, deadline))
+
+
+async def _some(results: AsyncIterator[T]) -> list[T]:
+    """Take the next batch."""
+    taken: list[T] = []
+    async for result in results:
+        taken.append(result)
+        if len(taken) == MAX_BATCH_SIZE:
+            break
+    return taken

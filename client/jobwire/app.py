@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
+from jobwire._clients import Clients, Connection, ConnectOptions, Pair, pair_of
 from jobwire.durations import Duration, parse_duration
 from jobwire.settings import make_settings
+from jobwire.submitting import JobFunction
 from jobwire.worker.context import JobContext, current_job
 from jobwire.worker.handler import Handler, Runner
 from jobwire.worker.loading import find, path_of
 from jobwire.worker.steering import Cancel, Cancelled, Fail, LeaseLost, Retry, Snooze
 
+if TYPE_CHECKING:
+    from jobwire.aio import AsyncClient
+    from jobwire.client import Client
+
 P = ParamSpec("P")
-R = TypeVar("R")
+S = ParamSpec("S")
+V = TypeVar("V")
 
 RunnerName = Literal["async", "thread", "process"]
 
@@ -25,20 +32,42 @@ __all__ = [
 ]  # fmt: skip
 
 
+class Registration(Protocol):
+    """What `app.job("type", …)` returns: it makes a function a typed job."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[JobContext, S], Coroutine[Any, Any, V]], /
+    ) -> JobFunction[Concatenate[JobContext, S], Coroutine[Any, Any, V], S, V]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, V]], /
+    ) -> JobFunction[P, Coroutine[Any, Any, V], P, V]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[JobContext, S], V], /
+    ) -> JobFunction[Concatenate[JobContext, S], V, S, V]: ...
+    @overload
+    def __call__(self, function: Callable[P, V], /) -> JobFunction[P, V, P, V]: ...
+
+
 class App:
-    """Collects handlers. Connects to nothing: workers and servers are given the app.
+    """Collects handlers, and submits their jobs. Connects to nothing before the first submit.
 
     ```python
     app = App("shop")
 
     @app.job("email.send", timeout="30s")
     async def send_email(to: str, subject: str) -> dict: ...
+
+    send_email.submit("ada@example.org", "Welcome")     # to the server that JOBWIRE_ADDRESS names
     ```
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._handlers: dict[str, Handler[..., Any]] = {}
+        self._clients = Clients()
 
     def __repr__(self) -> str:
         return f"<App {self.name!r}: {', '.join(sorted(self._handlers)) or 'no handlers'}>"
@@ -48,8 +77,48 @@ class App:
         """Handlers by job type."""
         return MappingProxyType(self._handlers)
 
+    # --- submitting
+
+    @property
+    def client(self) -> Client:
+        """The client that `submit`, `run` and `map` of its jobs use.
+
+        The one of `connect` within its block, else the one bound, else one made from the environment's settings
+        (JOBWIRE_ADDRESS …) when it is first asked for.
+        """
+        return self._clients.pair().sync()
+
+    @property
+    def async_client(self) -> AsyncClient:
+        """The client that `asubmit`, `arun` and `amap` of its jobs use. See `client`."""
+        return self._clients.pair().aio()
+
+    def bind(self, client: Client | AsyncClient) -> None:
+        """Submit through this client from now on; its twin for the other kind of calls is made of its settings."""
+        self._clients.bind(Pair(client.settings, client))
+
+    def connect(self, address: str | None = None, **options: Unpack[ConnectOptions]) -> Connection:
+        """Submit to this server within a block: `with app.connect("jobs:7780") as client:`, or `async with`.
+
+        Takes what `Client` takes. It holds for all threads and tasks; `async with` also closes what the async calls
+        opened, `with` leaves that to the end of their event loop. Raises ArgumentInvalid.
+        """
+        return Connection(self._clients, pair_of(address, **options))
+
+    # --- handlers
+
     @overload
-    def job(self, type: Callable[P, R], /) -> Handler[P, R]: ...
+    def job(
+        self, type: Callable[Concatenate[JobContext, S], Coroutine[Any, Any, V]], /
+    ) -> JobFunction[Concatenate[JobContext, S], Coroutine[Any, Any, V], S, V]: ...
+    @overload
+    def job(self, type: Callable[P, Coroutine[Any, Any, V]], /) -> JobFunction[P, Coroutine[Any, Any, V], P, V]: ...
+    @overload
+    def job(
+        self, type: Callable[Concatenate[JobContext, S], V], /
+    ) -> JobFunction[Concatenate[JobContext, S], V, S, V]: ...
+    @overload
+    def job(self, type: Callable[P, V], /) -> JobFunction[P, V, P, V]: ...
     @overload
     def job(
         self,
@@ -59,29 +128,31 @@ class App:
         queue: str = "",
         timeout: Duration | None = None,
         runner: RunnerName | None = None,
-    ) -> Callable[[Callable[P, R]], Handler[P, R]]: ...
+    ) -> Registration: ...
     def job(
         self,
-        type: Callable[P, R] | str | None = None,  # noqa: A002 (the contract's word)
+        type: Callable[..., Any] | str | None = None,  # noqa: A002 (the contract's word)
         /,
         *,
         queue: str = "",
         timeout: Duration | None = None,
         runner: RunnerName | None = None,
-    ) -> Handler[P, R] | Callable[[Callable[P, R]], Handler[P, R]]:
-        """Make a function the handler of a job type: `@app.job` or `@app.job("type", …)`.
+    ) -> Any:
+        """Make a function the handler of a job type, and its submitter: `@app.job` or `@app.job("type", …)`.
 
         type: job type; default `module.function`. queue: where its jobs belong, empty = "default". timeout: longest
         run of an attempt, beside the job's own; the tighter one counts. runner: "async" (default of `async def`),
         "thread" (default of `def`), or "process" (either kind; for CPU work, and where a time limit must be hard).
 
-        The function stays callable as before. How payloads become arguments: `jobwire.worker.arguments`. Raises
-        ValueError when the type has a handler already.
+        The function stays callable as before, and gains `submit`, `run`, `map`, `options` and their async twins (see
+        `JobFunction`). How payloads become arguments: `jobwire.worker.arguments`. Raises ValueError when the type has a
+        handler already.
         """
 
-        def register(function: Callable[P, R]) -> Handler[P, R]:
-            handler = Handler(
+        def register(function: Callable[..., Any]) -> Any:
+            handler: JobFunction[..., Any, ..., Any] = JobFunction(
                 function,
+                self._clients,
                 type=type if isinstance(type, str) else f"{function.__module__}.{function.__qualname__}",
                 queue=queue,
                 timeout_seconds=None if timeout is None else parse_duration(timeout, name="timeout").total_seconds(),
@@ -92,9 +163,7 @@ class App:
             self._handlers[handler.type] = handler
             return handler
 
-        if callable(type):
-            return register(type)
-        return register
+        return register(type) if callable(type) else register
 
     def run(  # noqa: PLR0913 (all by name but the first)
         self,

@@ -7,7 +7,7 @@
 | protobuf message | application/x-protobuf; type=FULL.NAME |
 | `Payload` | its own |
 | anything else | application/json: plain values, dataclasses, pydantic models, msgspec structs, `model_dump`, enums,
-UUIDs, decimals, dates; inside of them also messages (as ProtoJSON) and bytes (as base64) |
+UUIDs, decimals, dates, sets; inside of them also messages (as ProtoJSON) and bytes (as base64) |
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, TypeVar, overload
 from google.protobuf.message import DecodeError, Message
 
 from jobwire._foreign import Misfit, foreign_plain, is_foreign
-from jobwire._shapes import name_of, shape_of
+from jobwire._shapes import name_of, shape_of, without_none
 from jobwire.errors import ErrorDetails, NotDecodable, NotEncodable
 from jobwire.payload import Payload
 
@@ -50,14 +50,20 @@ def encode(value: object) -> Payload | None:
             full_name = value.DESCRIPTOR.full_name
             return Payload(value.SerializeToString(), f"{PROTOBUF_TYPE}; type={full_name}")
         case _:
-            return Payload(_to_json(value), JSON_TYPE, is_text=True)
+            return encode_json(value)
+
+
+def encode_json(value: object) -> Payload:
+    """Make a JSON payload of a value, also of one that `encode` would send otherwise: None is `null`, bytes are base64.
+
+    Raises NotEncodable.
+    """
+    return Payload(_to_json(value), JSON_TYPE, is_text=True)
 
 
 def _to_json(value: object) -> bytes:
     try:
-        # NaN and the infinities are no JSON: other languages would refuse the whole payload.
-        text = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
+        return _JSON.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise NotEncodable(f"The payload cannot be written as JSON: {error}.") from error
 
@@ -77,6 +83,10 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
+# NaN and the infinities are no JSON: other languages would refuse the whole payload.
+_JSON = json.JSONEncoder(default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def _message_plain(message: Message) -> object:
     from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - only for messages in JSON
 
@@ -91,6 +101,7 @@ _PLAIN: tuple[tuple[tuple[type[Any], ...], Callable[[Any], object]], ...] = (
     ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
     ((Message,), _message_plain),
     ((Mapping,), dict),
+    ((set, frozenset), list),
 )
 
 
@@ -105,23 +116,31 @@ def decode(payload: Payload | None, type: type[T] | None = None) -> T | Any:  # 
     takes JSON: pydantic models, msgspec structs, dataclasses, TypedDicts, plain types such as `dict` or `list[int]`.
     Raises NotDecodable.
     """
-    if type is Payload:
+    wanted = type if payload is None else _at_least(type)
+    if wanted is Payload:
         return payload
-    if type is bytes:
+    if wanted is bytes:
         return payload.data if payload is not None else b""
     if payload is None:
-        return None if type is None else _to_type(None, type)
+        return None if wanted is None else _to_type(None, wanted)
     if payload.content_encoding:
         raise _undecodable(payload, f"it is encoded as {payload.content_encoding}, which this client does not undo")
     media_type = payload.content_type.partition(";")[0].strip().lower()
-    if media_type == PROTOBUF_TYPE and type is not None:
-        return _to_message(payload, type)
+    if media_type == PROTOBUF_TYPE and wanted is not None:
+        return _to_message(payload, wanted)
     if media_type == JSON_TYPE or media_type.endswith("+json") or (payload.is_text and not media_type):
         value = _from_json(payload)
-        return value if type is None else _to_type(value, type)
-    if type is not None:
+        return value if wanted is None else _to_type(value, wanted)
+    if wanted is not None:
         raise _undecodable(payload, f"its media type is {media_type or 'unknown'}, not JSON")
     return payload.data.decode() if payload.is_text else payload.data
+
+
+def _at_least(wanted: Any) -> Any:
+    """`X` for `X | None` where X is not made of JSON: there is a payload, so it is an X."""
+    bare = without_none(wanted)
+    is_raw = bare in (bytes, Payload) or (isinstance(bare, type) and issubclass(bare, Message))
+    return bare if is_raw else wanted
 
 
 def _from_json(payload: Payload) -> object:

@@ -21,11 +21,11 @@ class Actor:
         made = Settings(address=address, origin="argument", **settings)
         ambient = Ambient(chance=lambda: chance)
         self.client: Any = (Client if kind == "sync" else AsyncClient).from_settings(made, ambient=ambient)
-        self._is_sync = kind == "sync"
+        self.is_sync = kind == "sync"
 
     async def do(self, verb: Callable[[Any], Any]) -> Any:
         """Do something with the client, without stopping the loop."""
-        if self._is_sync:
+        if self.is_sync:
             return await asyncio.to_thread(lambda: self._drained(verb(self.client)))
         made = verb(self.client)
         if inspect.isasyncgen(made):
@@ -37,7 +37,7 @@ class Actor:
 
     async def next(self, watch: Any) -> Any:
         """Take the next of a watch; None at its end."""
-        if self._is_sync:
+        if self.is_sync:
             return await asyncio.to_thread(next, watch, None)
         return await anext(watch, None)
 

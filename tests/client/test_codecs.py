@@ -125,7 +125,7 @@ def test_a_class_with_model_validate_is_built_by_it() -> None:
         decode(encode({"n": "x"}), Model)
 
 
-@pytest.mark.parametrize("value", [float("nan"), {"a": float("inf")}, object(), {1, 2}, {(1, 2): 3}, "\ud800"])
+@pytest.mark.parametrize("value", [float("nan"), {"a": float("inf")}, object(), {(1, 2): 3}, "\ud800"])
 def test_what_is_not_json_is_refused(value: object) -> None:
     with pytest.raises(NotEncodable, match="JSON"):
         encode(value)

@@ -73,7 +73,7 @@ def test_what_talks_to_the_server_is_async_in_the_async_twin_only() -> None:
         "delete",
         "close",
     }
-    yields = {"jobs", "submit_each", "workers"}
+    yields = {"jobs", "handles", "submit_each", "workers", "map", "as_completed"}
 
     awaited = {name for name in public(AsyncClient) if inspect.iscoroutinefunction(getattr(AsyncClient, name))}
     assert awaited == talks

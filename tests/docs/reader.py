@@ -128,7 +128,7 @@ class Reader:
         self._folder.mkdir()
         self._state = folder / "state.sh"
         self._code = 0
-        self._address = _free_address()
+        self._address = f"127.0.0.1:{free_port()}"
         self._environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("JOBWIRE_", "XDG_"))},
             "HOME": str(folder),
@@ -231,7 +231,9 @@ def assert_shows(shown: str, lines: tuple[str, ...]) -> None:
         rest = rest[found + 1 :]
 
 
-def _free_address() -> str:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+        port: int = probe.getsockname()[1]
+        return port

@@ -56,6 +56,8 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.refusals: dict[str, deque[Refusal]] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.lost_answers: dict[str, int] = {}
         self.stream_lengths: deque[int] = deque()
         self.calls: list[tuple[str, Any]] = []
         self.workers: list[admin_service_pb2.Worker] = []
@@ -72,6 +74,19 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
     def refuse(self, rpc: str, *refusals: Refusal) -> None:
         """Let the next calls of an RPC end badly."""
         self.refusals.setdefault(rpc, deque()).extend(refusals)
+
+    def hold(self, *rpcs: str) -> None:
+        """Let calls of these RPCs wait for `release` before anything is done."""
+        for rpc in rpcs:
+            self.gates[rpc] = asyncio.Event()
+
+    def release(self, rpc: str) -> None:
+        """Let calls of an RPC go on."""
+        self.gates.pop(rpc).set()
+
+    def lose_answers(self, rpc: str, count: int) -> None:
+        """Let the next calls of an RPC be done, and cut off before they are answered."""
+        self.lost_answers[rpc] = count
 
     async def step(self, job_id: str, state: int, **fields: Any) -> None:
         """Change a job and log it; create it if need be."""
@@ -96,10 +111,10 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
         async with self._changed:
             self._changed.notify_all()
 
-    async def until_called(self, rpc: str) -> None:
-        """Wait until an RPC was called at least once."""
+    async def until_called(self, rpc: str, times: int = 1) -> None:
+        """Wait until an RPC was called so often."""
         async with self._changed:
-            await self._changed.wait_for(lambda: bool(self.requests(rpc)))
+            await self._changed.wait_for(lambda: len(self.requests(rpc)) >= times)
 
     async def until_watched(self, count: int) -> None:
         """Wait until so many streams are open."""
@@ -112,6 +127,9 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
         self.calls.append((rpc, request))
         async with self._changed:
             self._changed.notify_all()
+        gate = self.gates.get(rpc)
+        if gate is not None:
+            await gate.wait()
         script = self.refusals.get(rpc)
         if script:
             await self._end(script.popleft(), context)
@@ -129,6 +147,9 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
         await self._enter("SubmitJob", request, context)
+        if request.spec.type == "refuse me":
+            refusal = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID", "No, for two reasons.")
+            await self._end(refusal, context)
         job_id, created = await self._submit(request)
         return pb.SubmitJobResponse(job=self.memory.jobs[job_id], created=created)
 
@@ -154,6 +175,9 @@ class ScriptedServicer(job_service_pb2_grpc.JobServiceServicer, admin_service_pb
             result.job_id, result.created = await self._submit(element)
             result.state = job_pb2.JOB_STATE_PENDING
         response.cursor.epoch, response.cursor.revision = self.memory.epoch, self.memory.revision
+        if self.lost_answers.get("BatchSubmitJobs"):
+            self.lost_answers["BatchSubmitJobs"] -= 1
+            await self._end(Refusal(), context)
         return response
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:

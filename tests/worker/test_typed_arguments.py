@@ -171,6 +171,8 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
     (list[bytes], [b"\x00\xff"]),
     (list[Customer], [Customer(3)]),
     (dict[str, int | list[int]], {"a": 1, "b": [2]}),
+    (set[int], {1, 2}),
+    (frozenset[str], frozenset({"a"})),
     (Any, {"a": [1, None]}),
 ]
 

@@ -82,9 +82,9 @@ CONFIG_COMMANDS: Mapping[str, Entry] = MappingProxyType({
 })  # fmt: skip
 
 CHECK_COMMANDS: Mapping[str, Entry] = MappingProxyType({
-    "ready": Entry("jobwire.cli.check:ready", "The server is ready, and answers fast enough."),
-    "workers": Entry("jobwire.cli.check:workers", "Enough workers are connected."),
-    "queue": Entry("jobwire.cli.check:queue_", "Not too many jobs wait."),
+    "ready": Entry("jobwire.cli.probes:ready", "The server is ready, and answers fast enough."),
+    "workers": Entry("jobwire.cli.probes:workers", "Enough workers are connected."),
+    "queue": Entry("jobwire.cli.probes:queue_", "Not too many jobs wait."),
 })  # fmt: skip
 
 NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
+from jobwire import AsyncClient
 from jobwire.v1 import job_pb2 as jpb
 from jobwire.v1 import job_service_pb2 as pb
 from jobwire.v1 import worker_service_pb2 as wpb
@@ -149,6 +150,35 @@ async def test_watchers_workers_and_clients_of_the_old_life_are_told_the_truth(w
             mine = wpb.CompleteJobRequest(lease_token=again.lease_token, result=jpb.Payload(text='"mine"'))
             await workers.CompleteJob(mine, timeout=CALL_SECONDS)
             assert (await client.get(job_id)).status.state == jpb.JOB_STATE_COMPLETED
+
+
+async def test_who_waits_for_a_job_across_a_restore_gets_the_result_that_stands(world: World) -> None:
+    """What it has seen last is newer than anything in the backup."""
+    backup = world.folder / "backup.db"
+    server = await world.serving()
+    async with AsyncClient(f"unix:{world.socket}") as sdk:
+        job = await sdk.submit("elsewhere")
+        await db(world, "backup", str(backup))
+        await asyncio.wait([asyncio.create_task(sdk.submit("echo", "x")) for _ in range(30)])
+        updates = job.watch()
+        async with grpc.aio.insecure_channel(f"unix:{world.socket}") as channel:
+            await _pull(worker_service_pb2_grpc.WorkerServiceStub(channel))  # type: ignore[no-untyped-call]
+            async for update in updates:
+                if update.state == "PROCESSING":
+                    break
+        result = asyncio.create_task(job.result())
+        server.send(signal.SIGTERM)
+        assert await server.wait(30) == 0
+        await db(world, "restore", str(backup))
+        await world.serving()
+
+        async with grpc.aio.insecure_channel(f"unix:{world.socket}") as channel:
+            workers: Any = worker_service_pb2_grpc.WorkerServiceStub(channel)  # type: ignore[no-untyped-call]
+            again = await _pull(workers)
+            mine = jpb.Payload(text='"mine"', content_type="application/json")
+            await workers.CompleteJob(wpb.CompleteJobRequest(lease_token=again.lease_token, result=mine))
+        assert await result == "mine"
+        assert [update.state async for update in updates][-1] == "COMPLETED"
 
 
 async def test_a_backup_that_is_killed_leaves_nothing_under_its_name(world: World) -> None:

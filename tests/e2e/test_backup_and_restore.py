@@ -164,6 +164,7 @@ async def test_who_waits_for_a_job_across_a_restore_gets_the_result_that_stands(
         async with grpc.aio.insecure_channel(f"unix:{world.socket}") as channel:
             await _pull(worker_service_pb2_grpc.WorkerServiceStub(channel))  # type: ignore[no-untyped-call]
             async for update in updates:
+                seen = update.status.revision
                 if update.state == "PROCESSING":
                     break
         result = asyncio.create_task(job.result())
@@ -178,7 +179,9 @@ async def test_who_waits_for_a_job_across_a_restore_gets_the_result_that_stands(
             mine = jpb.Payload(text='"mine"', content_type="application/json")
             await workers.CompleteJob(wpb.CompleteJobRequest(lease_token=again.lease_token, result=mine))
         assert await result == "mine"
-        assert [update.state async for update in updates][-1] == "COMPLETED"
+        told = [update.status async for update in updates]
+        assert told[-1].state == "COMPLETED"
+        assert told[-1].revision > seen
 
 
 async def test_a_backup_that_is_killed_leaves_nothing_under_its_name(world: World) -> None:

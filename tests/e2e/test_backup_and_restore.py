@@ -52,17 +52,17 @@ async def _spawn(world: World, command: str, *arguments: str, store: Path | None
     )
 
 
-async def killed_in_the_middle(world: World, command: str, *arguments: str) -> None:
-    """Run a copying command and kill it when it has copied and not yet checked: the copy has no name then."""
+async def ended_in_the_middle(world: World, number: signal.Signals, command: str, *arguments: str) -> int | None:
+    """Run a copying command and signal it when it has copied and not yet checked: the copy has no name then."""
     process = await _spawn(world, command, *arguments)
     assert process.stderr is not None
     line = ""
     while "checking" not in line:
         line = (await process.stderr.readline()).decode()
         assert line, "it was over before it could be killed"
-    process.kill()
+    process.send_signal(number)
     await process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    return process.returncode
 
 
 @asynccontextmanager
@@ -191,13 +191,24 @@ async def test_a_backup_that_is_killed_leaves_nothing_under_its_name(world: Worl
         job_id = await client.submit("echo", '"x"')
         await client.reaches(job_id, jpb.JOB_STATE_COMPLETED)
 
-        await killed_in_the_middle(world, "backup", str(backup))
+        code = await ended_in_the_middle(world, signal.SIGKILL, "backup", str(backup))
 
+        assert code == -signal.SIGKILL
         assert not backup.exists()
         assert (await db(world, "check"))["sound"]
         await client.submit("echo")
     await db(world, "backup", str(backup))
     assert (await db(world, "check", store=backup))["sound"]
+
+
+async def test_a_backup_that_is_told_to_stop_leaves_nothing_at_all(world: World) -> None:
+    await world.serving()
+    before = {path.name for path in world.folder.iterdir()}
+
+    code = await ended_in_the_middle(world, signal.SIGTERM, "backup", str(world.folder / "backup.db"))
+
+    assert code == 143
+    assert {path.name for path in world.folder.iterdir()} == before
 
 
 async def test_a_restore_that_is_killed_leaves_the_store_that_was_there(world: World) -> None:
@@ -211,8 +222,9 @@ async def test_a_restore_that_is_killed_leaves_the_store_that_was_there(world: W
     await server.wait(20)
     epoch = (await db(world, "status"))["epoch"]
 
-    await killed_in_the_middle(world, "restore", str(backup))
+    code = await ended_in_the_middle(world, signal.SIGKILL, "restore", str(backup))
 
+    assert code == -signal.SIGKILL
     await world.serving()
     async with world.client() as client:
         assert (await client.get(job_id)).status.state == jpb.JOB_STATE_COMPLETED

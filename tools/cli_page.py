@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from jobwire.cli.exits import EXIT_MEANINGS
 from jobwire.cli.faults import LOCAL_CODES, ExitCode
 from jobwire.cli.flags import Command, global_options
 from jobwire.cli.root import COMMANDS, NOUNS, root
@@ -51,24 +52,33 @@ _OUTPUT: Final = """\
 | `-o` | stdout holds |
 |---|---|
 | `table` | what people read (the default); for `run` and `job result` the result itself, for `submit` the id |
+| `wide` | the same with more columns, and nothing cut |
 | `json` | exactly one JSON document |
 | `jsonl` | one JSON object a line, as soon as it is known |
+| `yaml` | the document of `json`, as YAML |
 | `id` | job ids, one a line, for `xargs`; of `worker list` the workers' |
 | `none` | nothing: the exit code is the answer |
 
 JSON is the proto3 mapping with the contract's own field names (`job_id`, `JOB_STATE_COMPLETED`; 64-bit numbers are
-strings), and every field is there: `null` where it is not set.
+strings), and every field is there: `null` where it is not set. `--fields status.state,labels.customer` leaves the named
+ones, each in its place, and makes them the columns of tables; the last name of a path is enough where it is clear, and
+`--fields help` lists them all. `--time` changes how people see times, never JSON.
 
 | Command | `-o json` |
 |---|---|
-| `run`, `submit`, `job get ID`, `job cancel ID`, `job retry ID`, `wait ID` | a `Job` |
-| the same with several ids | `{"jobs": [Job, ...]}` |
-| `job list` | `{"jobs": [...], "next_page_token": ..., "cursor": ...}`, over all pages that were read |
+| `run`, `submit`, `wait ID`, `job get`, `describe`, `clone`, `cancel` and `retry` of one ID | a `Job` |
+| the same with several ids, or with `--filter` | `{"jobs": [Job, ...]}` |
+| the same with `--dry-run` | `{"jobs": [the newest 5], "count": ..., "has_more": ..., "states": {...}}` |
+| `job list` | `{"jobs": [...], "next_page_token": ..., "cursor": ...}`, over all pages (no token: `null`) |
 | `submit --from-jsonl` | `{"results": [SubmitResult, ...]}`, one for each line |
 | `watch`, `job events` | `{"events": [JobEvent, ...]}`, closed on every way out, Ctrl+C and SIGTERM included |
 | `job result` | a `Payload` |
 | `job delete` | `{"deleted": [id, ...]}` |
 | `worker list` | `{"workers": [Worker, ...], "next_page_token": ...}`, over all pages that were read |
+| `top` | `{"server", "queues", "is_cut", "failed_within_1h", "failed_is_cut", "workers", "oldest"}` |
+| `bench` | `{"bench", "clients", "rate", "size_bytes", "seconds", "count", "per_second", "errors", "latency_ms"}` |
+| `explain` | `{"codes": [{"code", "kind", "meaning", "grpc_code", "repeat", "advice", "exit_code"}, ...]}` |
+| `cheat` | `{"topics": [{"topic", "commands": [{"purpose", "command"}, ...]}, ...]}` |
 | `work` | `{"jobs": [{"job_id", "type", "queue", "attempt", "max_attempts", "outcome", "seconds", "error"}, ...]}` |
 | `version` | `{"client": {...}, "server": ServerInfo or null}` |
 | `db ...` | what the help of each command says |
@@ -82,30 +92,8 @@ strings), and every field is there: `null` where it is not set.
 | any command with `--show-grpcurl` | `{"grpcurl": [line, ...], "then": text or null}` |
 | `conformance` | `{"points": [{"name", "verdict", "seconds", ...}, ...], "passed": ..., "failed": ...}` |
 
-With `json` and `jsonl` an error is one object on stderr,
+With `json`, `jsonl` and `yaml` an error is one JSON object on stderr,
 `{"error": {"code", "grpc_code", "message", "hint", "details"}}`, and nothing else is (unless stderr is a terminal)."""
-
-_EXIT_CODES: Final = {
-    ExitCode.DONE: "Done; for `run`, `wait`, `watch` and `job result`: the job is COMPLETED, or the condition holds; "
-    "for `work`: drained after a signal or its last job.",
-    ExitCode.UNEXPECTED: "Unexpected failure, here or in the server (INTERNAL, UNKNOWN, DATA_LOSS).",
-    ExitCode.USAGE: "Wrong usage, a wrong setting, or INVALID_ARGUMENT.",
-    ExitCode.JOB_FAILED: "The job ended FAILED; for `conformance`: points failed.",
-    ExitCode.JOB_STOPPED: "The job ended CANCELLED or EXPIRED.",
-    ExitCode.WAIT_TIMEOUT: "The time to wait is over; the job goes on.",
-    ExitCode.NOT_FOUND: "Not found (NOT_FOUND).",
-    ExitCode.CONFLICT: "Conflict: the same key with other content, the wrong state (ALREADY_EXISTS, "
-    "FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE).",
-    ExitCode.NOT_ALLOWED: "Not allowed (UNAUTHENTICATED, PERMISSION_DENIED).",
-    ExitCode.UNREACHABLE: "The server cannot be reached, is not ready, or did not answer (UNAVAILABLE, "
-    "DEADLINE_EXCEEDED).",
-    ExitCode.EXHAUSTED: "A limit is reached (RESOURCE_EXHAUSTED).",
-    ExitCode.PARTIAL: "Some of several jobs or lines were refused.",
-    ExitCode.INCOMPATIBLE: "Client and server are too far apart in version (UNIMPLEMENTED).",
-    ExitCode.INTERRUPTED: "Ctrl+C. The jobs go on.",
-    ExitCode.PIPE_CLOSED: "The reader of stdout went away (`| head`).",
-    ExitCode.TERMINATED: "SIGTERM. The jobs go on.",
-}
 
 _OTHER_EXIT_CODES: Final = """\
 Two commands are read by machines that have exit codes of their own: `check` answers 0 ok, 1 warning, 2 critical,
@@ -130,7 +118,7 @@ its own: a refused one is named and does not stop the others."""
 
 def render() -> str:
     """Return the page."""
-    context = click.Context(root, info_name="jobwire")
+    context = click.Context(root, info_name="jobwire", **root.context_settings)
     blocks = [
         generated_from("`client/jobwire/cli/`"),
         _INTRODUCTION,
@@ -143,7 +131,7 @@ def render() -> str:
               ((f"`{key.name}`", f"`{key.variable}`", key.help) for key in KEYS.values())),
         _OUTPUT,
         "## Exit codes",
-        table(("Code", "Meaning"), ((str(int(code)), _EXIT_CODES[code]) for code in ExitCode)),
+        table(("Code", "Meaning"), ((str(int(code)), EXIT_MEANINGS[code]) for code in ExitCode)),
         _OTHER_EXIT_CODES,
         _ERRORS,
         table(("Code", "Exit code", "Meaning"),
@@ -177,7 +165,8 @@ def _db_commands(context: click.Context) -> Iterator[str]:
     shared = {name for option in global_options() for name in option.opts}
     for name in group.commands:
         command = group.commands[name]
-        usage = "".join(f" {param.make_metavar(inner)}" for param in command.params if isinstance(param, click.Argument))
+        arguments = [param for param in command.params if isinstance(param, click.Argument)]
+        usage = "".join(f" {argument.make_metavar(inner)}" for argument in arguments)
         yield f"### {inner.command_path} {name}{usage}"
         yield inspect.cleandoc(command.help or "")
         options = [param for param in command.params if isinstance(param, click.Option)]

@@ -1,4 +1,4 @@
-"""docs/reference/configuration.md: the table of settings in `config.py`."""
+"""docs/reference/configuration.md: the table of settings in `config/`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ from tools.markdown import generated_from, table
 _INTRODUCTION: Final = """\
 # Configuration of the server
 
-Every setting of `jobwire dev` and `jobwire serve`, declared once in `server/jobwire_server/config.py`. A value is
+Every setting of `jobwire dev` and `jobwire serve`, declared once in `server/jobwire_server/config/`. A value is
 taken from the first of these places that names it:
 
 1. the flag on the command line;
-2. the environment variable;
+2. the environment variable (of `db`, which may hold a password, also `JOBWIRE_DB_FILE`: the file that holds the value);
 3. the TOML file: the one of `--config` or `{variable}`, else the first that exists of {paths};
 4. the default.
 
 All values are checked before anything is opened: one that is out of bounds, an unknown key of the file, or a variable
 that is nearly one of these names stops the start with one sentence that says what would be right. Times are written
-`250ms`, `90s`, `5m`, `1h30m` or `7d`; flags in the environment `1`, `true`, `yes`, `on` or their opposites."""
+`250ms`, `90s`, `5m`, `1h30m` or `7d`; flags in the environment `1`, `true`, `yes`, `on` or their opposites.
+
+`--check-config` looks at all of it and starts nothing: exit code 0, or 2 and the reason. `--print-config` prints the
+settings in force as such a file, each with the place that it comes from (`--slots`, `JOBWIRE_SLOTS`, `jobwire.toml:3`,
+`default`), and without passwords. [jobwire.example.toml](jobwire.example.toml) has every setting, with its
+default, to begin with."""
 
 _NOTES: Final = """\
 ## Rules over several settings
@@ -57,7 +62,7 @@ def render() -> str:
     """Return the page."""
     paths = " and ".join(f"`{path}`" for path in CONFIG_PATHS)
     blocks = [
-        generated_from("`server/jobwire_server/config.py`"),
+        generated_from("`server/jobwire_server/config/`"),
         _INTRODUCTION.format(variable=CONFIG_VARIABLE, paths=paths),
         "## Settings",
         table(("Setting", "Environment", "Kind", "Default", "Bounds", "Meaning"), map(_row, SETTINGS)),

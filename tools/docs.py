@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from jobwire_server.config.report import example
 from tools import (
     cli_page,
     configuration_page,
@@ -27,6 +28,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PAGES: Final[Mapping[str, Callable[[Path], str]]] = {
     "docs/reference/cli.md": lambda _root: cli_page.render(),
     "docs/reference/configuration.md": lambda _root: configuration_page.render(),
+    "docs/reference/jobwire.example.toml": lambda _root: example(),
     "docs/reference/errors.md": lambda _root: errors_page.render(),
     "docs/reference/figures.md": figures_page.render,
     "docs/reference/protocol.md": lambda root: protocol_page.render(protocol_page.read_contract(root / "protos")),

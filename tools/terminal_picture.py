@@ -14,7 +14,6 @@ import pty
 import re
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from tools.svg_screen import Frame, Pane, render
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PICTURE: Final = ROOT / "docs/img/first-run.svg"
+USUAL_PORT: Final = 7780
 COLUMNS: Final = 104
 _LETTER_SECONDS: Final = 0.035
 _LONGEST_PAUSE: Final = 0.9
@@ -137,20 +137,21 @@ def _own_terminal() -> None:
 TITLES: Final = (("the server", 7), ("a worker: any program", 5), ("you", 6))
 
 
-def play(folder: Path) -> list[Chunk]:
-    """Run the scene; return what was shown."""
+def play(folder: Path, *, port: int = USUAL_PORT) -> list[Chunk]:
+    """Run the scene; return what was shown. Raises RuntimeError when something else happens than should."""
     (folder / "render.sh").write_text(_RENDER, encoding="utf-8")
     (folder / "render.sh").chmod(0o755)
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("JOBWIRE_")},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),
-        **_addresses(),
+        "JOBWIRE_ADDRESS": f"127.0.0.1:{port}",
+        "JOBWIRE_PORT": str(port),
     }
     with Stage(folder, TITLES, environ) as stage:
         stage.listen(0.5)
         stage.type(0, "jobwire dev")
-        stage.await_text(0, "ready ")
+        stage.await_text(0, r"\nready ")
         stage.listen(0.4)
         stage.type(1, "jobwire work report --worker-id print-1 -- ./render.sh")
         stage.await_text(1, "drains")
@@ -160,21 +161,10 @@ def play(folder: Path) -> list[Chunk]:
         stage.kill(0)
         stage.listen(0.8)
         stage.type(0, "jobwire dev")
-        stage.await_text(0, "ready ")
+        stage.await_text(0, r"\nready ")
         stage.await_text(2, r"\{.*pages")
         stage.listen(1.0)
         return stage.record
-
-
-def _addresses() -> dict[str, str]:
-    """The usual port when it is free, so that the picture shows it; another one otherwise."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", 7780))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return {"JOBWIRE_ADDRESS": f"127.0.0.1:{port}", "JOBWIRE_PORT": str(port)} if port != 7780 else {}
 
 
 def paced(record: Sequence[Chunk]) -> Iterator[Chunk]:

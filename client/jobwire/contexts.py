@@ -72,6 +72,7 @@ KEYS: Mapping[str, Key] = MappingProxyType({
         Key("tls_key", Kind.FILE, "JOBWIRE_CLIENT_KEY", "This client's key (PEM)."),
         Key("tls_server_name", Kind.TEXT, "JOBWIRE_TLS_SERVER_NAME", "Name that the server's certificate must bear."),
         Key("output", Kind.TEXT, "JOBWIRE_OUTPUT", "Format of stdout, of the command line only."),
+        Key("time", Kind.TEXT, "JOBWIRE_TIME", "relative, iso or unix times, of the command line only."),
         Key("color", Kind.TEXT, "JOBWIRE_COLOR", "auto, always or never, of the command line only."),
     )
 })  # fmt: skip

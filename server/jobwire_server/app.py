@@ -42,8 +42,9 @@ from jobwire_server.pool.process import ProcessPool
 from jobwire_server.recovery import Recovery, RecoveryReport, RecoverySettings
 from jobwire_server.rpc import settings as rpc_settings
 from jobwire_server.rpc.pool_listener import PoolListener
-from jobwire_server.rpc.server import RpcServer, Served
+from jobwire_server.rpc.server import Interceptor, RpcServer, Served
 from jobwire_server.scheduler import Scheduler, SweepSettings
+from jobwire_server.store.base import Store
 from jobwire_server.store.sqlite.store import SqliteSettings, SqliteStore
 from jobwire_server.watch.hub import WatchHub
 
@@ -73,6 +74,7 @@ class Ready:
 class _Parts:
     """What a drain has to speak to."""
 
+    store: Store
     engine: Engine
     scheduler: Scheduler
     pool: Pool | None
@@ -90,20 +92,32 @@ class Service:
         failpoint: Failpoint,
         on_broken: Callable[[str, BaseException], None],
         clock: Clock | None = None,
+        store_clock: Clock | None = None,
         embedded: App | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
-        """`on_broken`: told when a part that must live as long as the server has failed. `embedded`: handlers that run
-        in this very process; without them the pool is a process of its own."""
+        """`on_broken`: told when a part that must live as long as the server has failed. `store_clock`: the store's own
+        time, where it is not that of everything else. `embedded`: handlers that run in this very process; without them
+        the pool is a process of its own. `interceptors`: what calls go through first, the outermost first."""
         self._config = config
         self._log = log
         self._failpoint = failpoint
         self._on_broken = on_broken
         self._clock = clock or SystemClock()
+        self._store_clock = store_clock or self._clock
         self._embedded = embedded
+        self._interceptors = tuple(interceptors)
         self._chance = random.SystemRandom().random
         self._instance_id = secrets.token_hex(8)
         self._started_us = self._clock.wall_us()
         self._parts: _Parts | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store, while the service lives: for tests that carry out by themselves what a sweep would."""
+        if self._parts is None:
+            raise RuntimeError("This service has not started.")
+        return self._parts.store
 
     # --- start ----------------------------------------------------------------------------------------------------
 
@@ -126,13 +140,13 @@ class Service:
         self._failpoint("startup.after_recovery")
         await self._step("dispatcher", self._start_dispatcher(undo, hub, scheduler, engine))
         types = await self._step("worker pool, paused", self._start_pool(undo, pool, listener, finding))
-        rpc = self._rpc(served, recovery, types)
+        rpc = self._rpc(served, recovery, types, pool)
         address = await self._step("gRPC listener", self._start_rpc(undo, rpc))
         self._failpoint("startup.before_serving")
         engine.dispatcher.grant()
         rpc.set_serving(True)
 
-        self._parts = _Parts(engine=engine, scheduler=scheduler, pool=pool, rpc=rpc)
+        self._parts = _Parts(store=store, engine=engine, scheduler=scheduler, pool=pool, rpc=rpc)
         seconds = clock.monotonic() - started_at
         log.info(LogEvent.SERVER_READY, address=address, seconds=round(seconds, 3))
         return Ready(address=address, recovery=recovery, types=tuple(types), seconds=seconds)
@@ -218,7 +232,7 @@ class Service:
         config = self._config
         store = SqliteStore(
             config.db,
-            clock=self._clock,
+            clock=self._store_clock,
             chance=self._chance,
             settings=SqliteSettings(max_depth=config.max_depth, cancel_grace_us=round(config.cancel_grace * SECOND_US)),
             failpoint=self._failpoint,
@@ -275,7 +289,7 @@ class Service:
             log=self._log,
         )
 
-    def _rpc(self, served: Served, recovery: RecoveryReport, types: Sequence[str]) -> RpcServer:
+    def _rpc(self, served: Served, recovery: RecoveryReport, types: Sequence[str], pool: Pool | None) -> RpcServer:
         config = self._config
         tls = None
         if config.tls is not None:
@@ -295,8 +309,10 @@ class Service:
                     retries=recovery.retries,
                 ),
                 max_depth=config.max_depth,
+                pool_trouble=rpc_settings.no_trouble if pool is None else lambda: pool.trouble,
             ),
             settings=rpc_settings.RpcSettings(listen=(config.listen,), tls=tls),
+            interceptors=self._interceptors,
             clock=self._clock,
             chance=self._chance,
             log=self._log,

@@ -66,6 +66,7 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         self._keys: dict[str, pb.SubmitJobRequest] = {}
         self.jobs: dict[str, job_pb2.Job] = {}
         self.capabilities: list[str] = ["type:hello", "type:echo"]
+        self.pool_trouble = ""
         self.cuts = 0
         """Streams to break after their first response."""
         self.refusals: dict[str, Refusal] = {}
@@ -110,10 +111,21 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
                 status.start_time.CopyFrom(event.event_time)
             if status.state in TERMINAL:
                 status.finish_time.CopyFrom(event.event_time)
+            self._note_attempt(job, event.event_time)
             event.status.CopyFrom(status)
             event.status.ClearField("result")
             self._log.append(event)
             self._changed.notify_all()
+
+    def _note_attempt(self, job: job_pb2.Job, moment: Timestamp) -> None:
+        """Begin an attempt, or end the one that runs."""
+        running = job.status.state == job_pb2.JOB_STATE_PROCESSING
+        if running:
+            job.attempts.add(number=job.status.attempt, worker_id=job.status.worker_id, start_time=moment)
+        elif job.attempts and not job.attempts[-1].HasField("finish_time"):
+            job.attempts[-1].finish_time.CopyFrom(moment)
+            if job.status.state != job_pb2.JOB_STATE_COMPLETED and job.status.HasField("last_error"):
+                job.attempts[-1].error.CopyFrom(job.status.last_error)
 
     def tell_progress(self, job_id: str, percent: float, message: str) -> None:
         """Log a progress event (the script keeps them, the real server does not)."""
@@ -253,7 +265,10 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         start = int(request.page_token or "0")
         size = min(request.page_size or 50, 2)  # pages end early: clients must go on
         rest = str(start + size) if start + size < len(jobs) else ""
-        return pb.ListJobsResponse(jobs=jobs[start : start + size], next_page_token=rest, cursor=self._cursor())
+        page = pb.ListJobsResponse(jobs=jobs[start : start + size], next_page_token=rest, cursor=self._cursor())
+        for job in page.jobs:  # the basic view
+            job.ClearField("attempts")
+        return page
 
     def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.CancelJobResponse:
         self._begin("CancelJob", request)
@@ -340,7 +355,7 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         info = admin_service_pb2.ServerInfo(
             version="9.9.9", capabilities=self.capabilities, store="sqlite", current=self._cursor(),
             compacted=pb.WatchCursor(epoch=EPOCH, revision=0), max_batch_size=1000, start_time=_stamp(0),
-            recovery=admin_service_pb2.RecoveryReport(returned_count=3),
+            recovery=admin_service_pb2.RecoveryReport(returned_count=3), pool_trouble=self.pool_trouble,
         )  # fmt: skip
         return admin_service_pb2.GetServerInfoResponse(server_info=info)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import termios
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,10 +27,11 @@ class Terminal:
         stdout: int | None = None,
         folder: Path | None = None,
         typed: str = "",
+        interrupt_at: str | None = None,
     ) -> tuple[int, str]:
         """Run with stdin, stdout and stderr (or all but stdout) on the terminal, where `typed` waits to be read.
 
-        Returns the exit code and what the terminal showed.
+        The program gets Ctrl+C once it has shown `interrupt_at`. Returns the exit code and what the terminal showed.
         """
         os.write(self._ours, typed.encode())
         environ = {name: value for name, value in environ.items() if name != "COLUMNS"}
@@ -38,7 +40,12 @@ class Terminal:
             env=environ, cwd=folder,
         )  # fmt: skip
         os.close(self._theirs)
-        shown = b"".join(self._chunks())
+        shown = b""
+        for chunk in self._chunks():
+            shown += chunk
+            if interrupt_at is not None and interrupt_at.encode() in shown:
+                running.send_signal(signal.SIGINT)
+                interrupt_at = None
         return running.wait(timeout=30), shown.decode()
 
     def _chunks(self) -> Iterator[bytes]:

@@ -124,7 +124,9 @@ def test_a_sound_store_passes_the_check_and_a_damaged_one_is_told_row_by_row(job
     people, programs = jobwire(f"db check --db {store}"), jobwire(f"db check --db {store} -o json --limit 1")
 
     assert people.exit_code == programs.exit_code == 11
-    assert people.stdout.splitlines()[0].startswith("✕ job done: its row and its last event differ: revision 3, the log 2;")
+    assert people.stdout.splitlines()[0].startswith(
+        "✕ job done: its row and its last event differ: revision 3, the log 2;"
+    )
     assert people.stderr.startswith(f"error[STORE_DAMAGED] {store} has 2 problems\n")
     found = json.loads(programs.stdout)
     assert (found["sound"], found["more"], len(found["problems"])) == (False, True, 1)

@@ -49,6 +49,26 @@ def test_help_costs_click_and_little_else(arguments: list[str]) -> None:
     assert heavy(imported_by(*arguments)) <= allowed
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_loads_click_and_the_frame_of_the_command_line_and_nothing_else(arguments: list[str]) -> None:
+    modules = imported_by(*arguments)
+
+    foreign = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names - {"__main__", "jobwire"}
+    assert {name for name in foreign if not name.startswith("_")} <= {"click", "sitecustomize", "usercustomize"}
+    assert {name for name in modules if name.startswith("jobwire")} <= {
+        "jobwire", "jobwire.cli", *(f"jobwire.cli.{name}" for name in
+                                    ("entry", "faults", "flags", "invocation", "params", "root", "versions")),
+    }  # fmt: skip
+    assert modules & {"asyncio", "ssl", "tomllib", "json.tool", "urllib.request"} == set()
+
+
+@pytest.mark.parametrize(
+    "command", [["config", "--help"], ["config", "show"], ["check", "--help"], ["config", "set", "-h"]]
+)
+def test_settings_are_read_without_grpc(command: list[str]) -> None:
+    assert heavy(imported_by(*command)) - {"google"} == set()
+
+
 def test_a_client_command_never_imports_the_server_nor_rich_in_a_pipe(environ: dict[str, str]) -> None:
     modules = imported_by("run", "hello", environ=environ)
 

@@ -214,9 +214,7 @@ def test_when_nothing_matches_that_is_said_and_is_no_error(jobwire: Jobwire) -> 
         ("job retry -f stat:failed", "there is no field 'stat'"),
     ],
 )
-def test_what_would_change_the_wrong_jobs_is_refused(
-    jobwire: Jobwire, service: Service, line: str, said: str
-) -> None:
+def test_what_would_change_the_wrong_jobs_is_refused(jobwire: Jobwire, service: Service, line: str, said: str) -> None:
     ran = jobwire(line)
 
     assert ran.exit_code == 2

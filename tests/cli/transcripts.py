@@ -1,12 +1,14 @@
 """Golden transcripts: `transcripts/*.md` hold commands and what they print, run against a fresh scripted server.
 
 In a block, `$ ` begins a command, `! ` a line of stderr, `[exit N]` an exit code that is not 0; any other line is
-stdout. `python -m tests.cli.transcripts` writes the outputs anew: read the difference before it is committed.
+stdout. How long ago something was stands as AGE. `python -m tests.cli.transcripts` writes the outputs anew: read the
+difference before it is committed.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from typing import NamedTuple
 from tests.cli.scripted import ScriptedServer
 
 FOLDER = Path(__file__).parent / "transcripts"
+_SPAN = r"(?:\d+[dhm]\d+[hms]|[\d.]+m?s)"
 
 
 class Outcome(NamedTuple):
@@ -51,10 +54,16 @@ def _lines(text: str, run: Callable[[str], Outcome]) -> Iterator[str]:
 
 
 def _shown(outcome: Outcome) -> Iterator[str]:
-    yield from outcome.stdout.splitlines()
-    yield from (f"! {line}".rstrip() for line in outcome.stderr.splitlines())
+    yield from _without_ages(outcome.stdout).splitlines()
+    yield from (f"! {line}".rstrip() for line in _without_ages(outcome.stderr).splitlines())
     if outcome.exit_code:
         yield f"[exit {outcome.exit_code}]"
+
+
+def _without_ages(text: str) -> str:
+    """The text with its distances from now, which differ from day to day, made all one."""
+    text = re.sub(rf"\b{_SPAN} and {_SPAN} ago", "AGE and AGE ago", text)
+    return re.sub(rf"\b{_SPAN} ago", "AGE ago", text)
 
 
 def _write_all() -> None:

@@ -1,4 +1,4 @@
-"""Both clients and a real server process: what users see, a `kill -9` in the middle included."""
+"""Both clients and a real server process: jobs that run, and a `kill -9` in the middle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from jobwire import errors
-from jobwire.models import JobFilter, JobState
+from jobwire.models import JobState
 from tests.client.both import Actor, acting
 from tests.helpers.processes import ServerProcess
 
@@ -52,43 +52,6 @@ async def world(socket_path: Path) -> AsyncIterator[World]:
 async def actor(request: pytest.FixtureRequest, world: World) -> AsyncIterator[Actor]:
     async with acting(request.param, world.address, chance=0.2) as actor:
         yield actor
-
-
-async def test_the_first_story(actor: Actor) -> None:
-    handle = await actor.do(lambda client: client.submit("echo", {"name": "Ada"}, key="first", labels={"of": "ada"}))
-
-    assert await actor.do(lambda _: handle.result(timeout="20s")) == {"name": "Ada"}
-    job = await actor.do(lambda _: handle.get())
-    assert (job.state, job.spec.type, job.spec.labels, job.attempts[0].number) == (
-        JobState.COMPLETED, "echo", {"of": "ada"}, 1,
-    )  # fmt: skip
-    again = await actor.do(lambda client: client.submit("echo", {"name": "Ada"}, key="first", labels={"of": "ada"}))
-    assert (again.id, again.created) == (handle.id, False)
-    with pytest.raises(errors.RequestIdReused):
-        await actor.do(lambda client: client.submit("echo", {"name": "Eve"}, key="first"))
-    with pytest.raises(errors.JobTerminal):
-        await actor.do(lambda _: handle.cancel())
-    found = await actor.do(lambda client: client.jobs(JobFilter(labels={"of": "ada"}, states=(JobState.COMPLETED,))))
-    assert [job.job_id for job in found] == [handle.id]
-    await actor.do(lambda _: handle.delete())
-    assert await actor.do(lambda client: client.get_many([handle.id])) == [None]
-
-
-async def test_failures_and_bad_input_are_typed(actor: Actor) -> None:
-    handle = await actor.do(lambda client: client.submit("fail", "out of tea", max_attempts=1))
-    with pytest.raises(errors.JobFailed, match="out of tea") as failed:
-        await actor.do(lambda _: handle.result(timeout="20s"))
-    assert failed.value.attempts == 1
-
-    with pytest.raises(errors.FieldInvalid) as invalid:
-        await actor.do(lambda client: client.submit("t", queue="Not A Queue"))
-    assert [violation.field for violation in invalid.value.violations] == ["spec.queue"]
-    with pytest.raises(errors.PayloadTooLarge) as too_large:
-        await actor.do(lambda client: client.submit("t", b"x" * (2**20 + 1)))
-    assert "limit" in too_large.value.facts
-
-    results = await actor.do(lambda client: client.submit_many([("echo", 1), ("", 2), ("echo", 3)]))
-    assert [type(result.error) for result in results] == [type(None), errors.FieldInvalid, type(None)]
 
 
 async def test_a_job_that_runs_can_be_cancelled(actor: Actor) -> None:

@@ -102,7 +102,7 @@ def test_every_transition_is_drawn_and_listed() -> None:
 
 def test_every_command_has_a_section_of_its_own_with_all_its_flags() -> None:
     page = text_of(REFERENCE / "cli.md")
-    commands = dict(commands_of(root, click.Context(root, info_name="jobwire"), "jobwire"))
+    commands = dict(commands_of(root, click.Context(root, info_name="jobwire", **root.context_settings), "jobwire"))
     assert {"jobwire run", "jobwire job list"} <= set(commands)
     for path, command in commands.items():
         if path in ("jobwire dev", "jobwire serve"):
@@ -117,7 +117,7 @@ def test_every_command_has_a_section_of_its_own_with_all_its_flags() -> None:
 
 def test_the_commands_that_start_a_server_have_no_flags_but_the_settings() -> None:
     page = text_of(REFERENCE / "configuration.md")
-    context = click.Context(root, info_name="jobwire")
+    context = click.Context(root, info_name="jobwire", **root.context_settings)
     for name in ("dev", "serve"):
         command = root.get_command(context, name)
         assert command is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.docs.reader import free_port
 from tools.svg_screen import Frame, Pane, render
 from tools.terminal_picture import Chunk, paced, play
 
@@ -53,7 +54,7 @@ def test_a_long_pause_is_shortened_and_the_order_stays() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_scene_of_the_picture_still_happens(tmp_path: Path) -> None:
-    shown = b"".join(chunk.data for chunk in play(tmp_path) if chunk.pane == 2).decode()
+    shown = b"".join(chunk.data for chunk in play(tmp_path, port=free_port()) if chunk.pane == 2).decode()
 
     assert "completed" in shown
     assert '{"pages":10}' in shown.replace(" ", "")

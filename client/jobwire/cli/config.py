@@ -11,14 +11,15 @@ import click
 from jobwire.cli.context_file import changing
 from jobwire.cli.faults import CliError
 from jobwire.cli.flags import DEFAULT_ADDRESS, command
-from jobwire.cli.invocation import COLORS, Invocation, Output, check_choice, origin_words
-from jobwire.cli.output import Printer, compact, pretty, table
+from jobwire.cli.invocation import COLORS, Invocation, Output, TimeStyle, check_choice, origin_words
+from jobwire.cli.output import Printer, compact, table
 from jobwire.cli.root import CONFIG_COMMANDS, NounGroup
 from jobwire.contexts import KEYS, ContextFile, Found, Key, Kind, Place, check_key, read_value
 from jobwire.durations import format_duration
 from jobwire.settings import check_address
 
 _DEFAULTS = {"address": DEFAULT_ADDRESS, "timeout": "10s", "output": "table", "color": "auto"}
+_CHOICES = {"output": [*map(str, Output)], "time": [*map(str, TimeStyle)], "color": [*COLORS]}
 _FIRST_CONTEXT = "default"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -121,19 +122,14 @@ def _print(
     printer: Printer, document: Mapping[str, Any], elements: Any, lines: Sequence[str], ids: Sequence[str]
 ) -> None:
     match printer.output:
-        case Output.JSON:
-            printer.line(pretty(document))
         case Output.JSONL:
-            for element in elements:
-                printer.line(compact(element))
+            printer.lines(compact(element) for element in elements)
         case Output.ID:
-            for identifier in ids:
-                printer.line(identifier)
-        case Output.NONE:
-            pass
+            printer.lines(ids)
+        case Output.TABLE | Output.WIDE:
+            printer.lines(lines)
         case _:
-            for line in lines:
-                printer.line(line)
+            printer.document(lambda: dict(document), identifier="", text=lambda: None)
 
 
 # --- set and use -----------------------------------------------------------------------------------------------------
@@ -189,8 +185,7 @@ def _stored(key: Key, text: str) -> str | bool:
     value = read_value(key, text, place=place)
     if key.name == "address":
         return check_address(text, "the command line")
-    if key.name in {"output", "color"}:
-        choices = COLORS if key.name == "color" else [str(each) for each in Output]
+    if (choices := _CHOICES.get(key.name)) is not None:
         check_choice(key.name, text, choices, place="the command line")
     if key.kind is Kind.FILE:
         import os  # noqa: PLC0415 - only for paths

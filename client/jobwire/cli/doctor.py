@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import click
 
@@ -12,7 +13,7 @@ from jobwire.cli.faults import ExitCode
 from jobwire.cli.findings import Finding, Level, exit_code_of
 from jobwire.cli.flags import command
 from jobwire.cli.invocation import Invocation, Output
-from jobwire.cli.output import Printer, compact, pretty
+from jobwire.cli.output import Printer, compact
 
 _LOOKS = MappingProxyType(
     {
@@ -44,10 +45,13 @@ def doctor(invocation: Invocation) -> int:
             printer.line(compact(finding.as_document()))
         printer.rows(_lines(finding, coloured=invocation.coloured(invocation.stdout)))
     code = exit_code_of(findings)
-    if printer.output is Output.JSON:
-        is_ok = code is ExitCode.DONE
-        printer.line(pretty({"ok": is_ok, "findings": [finding.as_document() for finding in findings]}))
+    if printer.output in {Output.JSON, Output.YAML}:
+        printer.document(lambda: _document(findings, code), identifier="", text=lambda: None)
     return code
+
+
+def _document(findings: Sequence[Finding], code: ExitCode) -> dict[str, Any]:
+    return {"ok": code is ExitCode.DONE, "findings": [finding.as_document() for finding in findings]}
 
 
 def _lines(finding: Finding, *, coloured: bool) -> Iterator[str]:

@@ -27,6 +27,10 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? instead of raising
     invocation = Invocation(environ=os.environ, stdout=sys.stdout, stderr=sys.stderr)
     try:
+        if instruction := os.environ.get("_JOBWIRE_COMPLETE"):  # a shell asks what the line may go on with
+            from jobwire.cli.completing import answer  # noqa: PLC0415 - only for shells
+
+            return answer(root, instruction, invocation)
         with _ending_on_sigterm():
             return _run(given, invocation)
     except BrokenPipeError:

@@ -19,6 +19,7 @@ from jobwire.cli.findings import (
     fine,
     judge_certificate,
     judge_clocks,
+    judge_pool,
     judge_recovery,
     judge_speech,
     judge_versions,
@@ -168,7 +169,9 @@ class _Network:
             return self._distrust(error, endpoint)
         except (ssl.SSLError, ConnectionError) as error:
             return self._no_tls(error, way)
-        if not hands.speaks_http2:
+        if hands.speech is Speech.CLOSED:
+            return self._unwanted(f"{hands.version} works, and then the server hangs up: it wants")
+        if hands.speech is not Speech.HTTP2:
             return failed("tls", f"{hands.version} works, but behind it there is no gRPC", "check the port")
         ends_in = timedelta(seconds=hands.ends_at_seconds - SystemClock().now().timestamp())
         return judge_certificate(ends_in, text=hands.version, version=hands.version,
@@ -188,14 +191,22 @@ class _Network:
         return failed("tls", f"the server's certificate is not trusted ({words})",
                       "name the authority that issued it:   --tls-ca FILE")  # fmt: skip
 
+    def _unwanted(self, words: str) -> Finding:
+        """The server does not take this client's certificate, or the lack of one."""
+        which = (
+            "another certificate of this client than the one it got"
+            if self._settings.cert
+            else ("a certificate of this client")
+        )
+        return failed("tls", f"{words} {which}",
+                      "show one that its authority has issued:   --tls-cert FILE --tls-key FILE",
+                      exit_code=ExitCode.NOT_ALLOWED)  # fmt: skip
+
     def _no_tls(self, error: OSError, way: Way) -> Finding:
         """The handshake failed, not because of the server's certificate."""
         reason = getattr(error, "reason", None) or ""
         if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
-            return failed("tls", "the server wants a certificate of this client, and did not accept "
-                          f"{'the one it got' if self._settings.cert else 'none'}",
-                          "show one that its authority has issued:   --tls-cert FILE --tls-key FILE",
-                          exit_code=ExitCode.NOT_ALLOWED)  # fmt: skip
+            return self._unwanted("the server wants")
         if "KEY_VALUES_MISMATCH" in reason or "PEM" in reason:
             return failed("tls", "the certificate and the key of this client cannot be used",
                           "do they belong together?", exit_code=ExitCode.USAGE)  # fmt: skip
@@ -246,6 +257,8 @@ def _service(invocation: Invocation, server: Server) -> Iterator[Finding]:
         yield fine("store", _store_words(info), kind=info.store, epoch=info.current.epoch,
                    revision=info.current.revision, compacted_revision=info.compacted.revision)  # fmt: skip
         yield judge_recovery(failed_count=info.recovery.failed_count, returned_count=info.recovery.returned_count)
+        if info.pool_trouble:
+            yield judge_pool(info.pool_trouble)
         page = server.workers_page("", _PAGE_WORKERS)
         yield judge_workers([(each.connected, each.in_flight, each.max_in_flight) for each in page.workers],
                             more=bool(page.next_page_token))  # fmt: skip

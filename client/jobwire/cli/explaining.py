@@ -12,7 +12,7 @@ from jobwire.cli.flags import command
 from jobwire.cli.invocation import Invocation
 
 
-@command("explain", epilog="Example: jobwire explain LEASE_LOST")
+@command("explain", makes_calls=False, epilog="Example: jobwire explain LEASE_LOST")
 @click.argument("code", metavar="[CODE]", required=False)
 @click.option("--list", "everything", is_flag=True, help="List every code there is.")
 def explain(invocation: Invocation, code: str | None, everything: bool) -> None:

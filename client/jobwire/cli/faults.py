@@ -50,6 +50,7 @@ LOCAL_CODES: Mapping[str, tuple[ExitCode, str]] = MappingProxyType({
     "JOB_DELETED": (ExitCode.NOT_FOUND, "The job was deleted while it was watched."),
     "CONDITION_IMPOSSIBLE": (ExitCode.CONFLICT, "The job is COMPLETED, and so will never be what was waited for."),
     "NOT_CERTIFIED": (ExitCode.JOB_FAILED, "A program failed points of `conformance`, or made no call at all."),
+    "BENCH_FAILED": (ExitCode.UNEXPECTED, "No call of a `bench` succeeded."),
     "CHECK_UNKNOWN": (ExitCode.JOB_FAILED, "`check` cannot tell: the command line or a setting is wrong."),
     "SERVER_UNREACHABLE": (ExitCode.UNREACHABLE, "No server answers at the address."),
     "CALL_TIMEOUT": (ExitCode.UNREACHABLE, "The server did not answer before the call's deadline (`--timeout`)."),

@@ -45,7 +45,7 @@ def _nowhere() -> TextIO:
 
 
 def _print(invocation: Invocation, sheet: Sheet) -> None:
-    output, stdout = invocation.output, invocation.stdout
+    output, stdout = invocation.output.nearest, invocation.stdout
     if output is Output.JSON:
         stdout.write(json.dumps({"grpcurl": sheet.lines, "then": sheet.then or None}, ensure_ascii=False) + "\n")
     elif output is Output.JSONL:

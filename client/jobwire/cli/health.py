@@ -6,8 +6,8 @@ import click
 
 from jobwire.cli.faults import as_clause
 from jobwire.cli.flags import command
-from jobwire.cli.invocation import Invocation, Output
-from jobwire.cli.output import Printer, compact
+from jobwire.cli.invocation import Invocation
+from jobwire.cli.output import Printer
 from jobwire.cli.server import Server
 from jobwire.errors import JobwireError
 
@@ -30,9 +30,10 @@ def health(invocation: Invocation, live: bool) -> int:
     except JobwireError as error:
         problem = as_clause(error.message)
     is_healthy = status == "SERVING" or (live and status in _UP)
-    printer = Printer(invocation)
-    if printer.output.for_machines:
-        printer.line(compact({"healthy": is_healthy, "status": status or "UNKNOWN", "error": problem}))
-    elif printer.output is not Output.NONE:
-        printer.line(f"{'healthy' if is_healthy else 'not healthy'}: {problem or status}")
+    status = status or "UNKNOWN"
+    Printer(invocation).document(
+        lambda: {"healthy": is_healthy, "status": status, "error": problem},
+        identifier=status,
+        text=lambda: f"{'healthy' if is_healthy else 'not healthy'}: {problem or status}",
+    )
     return 0 if is_healthy else 1

@@ -112,8 +112,8 @@ class Invocation:
     @property
     def time_style(self) -> TimeStyle | None:
         """How times are written for people; None = ages on a terminal, else ISO."""
-        given = self.flags.get("time")
-        return None if given is None else TimeStyle(given)
+        chosen = self._chosen("time", [str(style) for style in TimeStyle])
+        return None if chosen is None else TimeStyle(chosen)
 
     @property
     def quiet(self) -> bool:

@@ -20,7 +20,7 @@ from jobwire.cli.params import DURATION
 from jobwire.cli.root import JOB_COMMANDS, NounGroup
 from jobwire.cli.server import Server
 from jobwire.cli.story import job_story
-from jobwire.cli.tables import print_jobs
+from jobwire.cli.tables import jobs_text, print_jobs
 from jobwire.cli.words import TERMINAL
 from jobwire.v1 import job_pb2
 from jobwire.v1 import job_service_pb2 as pb
@@ -58,7 +58,7 @@ def list_jobs(invocation: Invocation, limit: int, everything: bool, **given: Any
             _write_pages(invocation, printer, pages, many)
     if pages.has_more:
         perhaps = "perhaps " if chosen.rest else ""
-        printer.talk(f"the newest {many.count} jobs; there are {perhaps}more: --limit N or --all")
+        printer.talk(f"the newest {jobs_text(many.count)}; there are {perhaps}more: --limit N or --all")
 
 
 def _write_pages(invocation: Invocation, printer: Printer, pages: Pages, many: Many) -> None:

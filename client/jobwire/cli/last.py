@@ -27,7 +27,7 @@ def remember(invocation: Invocation, job_id: str) -> None:
 
     A folder that cannot be written is told, for `@last` would later name an older job; the submit is none the worse.
     """
-    if (path := _path(invocation.environ)) is None:
+    if (path := _path(invocation.environ)) is None or invocation.sheet is not None:  # --show-grpcurl: no job was made
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

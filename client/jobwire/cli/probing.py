@@ -88,6 +88,8 @@ def _greeted(connected: socket.socket) -> bytes | None:
             answer += more
     except TimeoutError:
         return answer or None
+    except ssl.SSLError:  # an alert, which says more
+        raise
     except OSError:  # reset: it hung up
         return answer
     return answer
@@ -110,7 +112,8 @@ class Handshake(NamedTuple):
     version: str
     ends_at_seconds: float
     """End of the server's certificate, since the epoch."""
-    speaks_http2: bool
+    speech: Speech
+    """What was heard behind TLS."""
 
 
 def shake_hands(way: Way, settings: Settings, host: str, seconds: float) -> Handshake:
@@ -126,6 +129,6 @@ def shake_hands(way: Way, settings: Settings, host: str, seconds: float) -> Hand
     with connection(way, seconds) as opened, context.wrap_socket(opened, server_hostname=name) as secure:
         certificate = secure.getpeercert() or {}
         ends = ssl.cert_time_to_seconds(str(certificate.get("notAfter", "Jan  1 00:00:00 1970 GMT")))
-        secure.sendall(_PREFACE)
-        answer = secure.recv(64)  # TLS 1.3 tells only now that a certificate is missing
-        return Handshake(secure.version() or "TLS", ends, speech_of(answer) is Speech.HTTP2)
+        version = secure.version() or "TLS"
+        # TLS 1.3 tells only now that a certificate is missing, and some servers not even now.
+        return Handshake(version, ends, speech_of(_greeted(secure)))

@@ -6,12 +6,15 @@ import importlib
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from jobwire.cli.faults import CliError
 from jobwire.cli.flags import Command
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 PLUGIN_GROUP = "jobwire.commands"
 
@@ -33,6 +36,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "worker": Entry("jobwire.cli.worker:worker", "List workers."),
     "top": Entry("jobwire.cli.top:top", "Show queues, workers and the oldest jobs, again and again."),
     "explain": Entry("jobwire.cli.explaining:explain", "Say what an error code means, and what to do."),
+    "bench": Entry("jobwire.cli.benching:bench", "Measure a running server: submits, watches, whole jobs."),
     "config": Entry("jobwire.cli.config:config", "Contexts, and where each setting comes from."),
     "doctor": Entry("jobwire.cli.doctor:doctor", "Say what is wrong between here and the workers, and what to do."),
     "check": Entry("jobwire.cli.check:check", "Probes for monitoring: exit codes 0, 1, 2, 3."),
@@ -41,6 +45,9 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType({
         "jobwire.cli.conformance:conformance", "Judge a worker or submitter in any language, point by point."
     ),
     "proto": Entry("jobwire.cli.about:proto", "Write the .proto files, for other languages."),
+    "cheat": Entry("jobwire.cli.helping:cheat", "Show commands to copy, by topic."),
+    "help": Entry("jobwire.cli.helping:help_", "Explain a topic: exit-codes, environment, formatting, filters."),
+    "completion": Entry("jobwire.cli.completing:completion", "Print the completion script of a shell."),
     "version": Entry("jobwire.cli.about:version", "Show versions, of the server too with --server."),
 })  # fmt: skip
 
@@ -60,6 +67,12 @@ WORKER_COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "list": Entry("jobwire.cli.worker:list_workers", "List workers, and how busy they are."),
 })  # fmt: skip
 
+BENCH_COMMANDS: Mapping[str, Entry] = MappingProxyType({
+    "submit": Entry("jobwire.cli.benching:bench_submit", "How many durable submits, and how long each takes."),
+    "watch": Entry("jobwire.cli.benching:bench_watch", "How soon a watcher hears of a submit."),
+    "e2e": Entry("jobwire.cli.benching:bench_e2e", "From submit to known result, with a worker of its own."),
+})  # fmt: skip
+
 CONFIG_COMMANDS: Mapping[str, Entry] = MappingProxyType({
     "list": Entry("jobwire.cli.config:list_contexts", "List the contexts."),
     "get": Entry("jobwire.cli.config:get", "Print one setting as it counts."),
@@ -69,13 +82,14 @@ CONFIG_COMMANDS: Mapping[str, Entry] = MappingProxyType({
 })  # fmt: skip
 
 CHECK_COMMANDS: Mapping[str, Entry] = MappingProxyType({
-    "ready": Entry("jobwire.cli.check:ready", "The server is ready, and answers fast enough."),
-    "workers": Entry("jobwire.cli.check:workers", "Enough workers are connected."),
-    "queue": Entry("jobwire.cli.check:queue_", "Not too many jobs wait."),
+    "ready": Entry("jobwire.cli.probes:ready", "The server is ready, and answers fast enough."),
+    "workers": Entry("jobwire.cli.probes:workers", "Enough workers are connected."),
+    "queue": Entry("jobwire.cli.probes:queue_", "Not too many jobs wait."),
 })  # fmt: skip
 
 NOUNS: Mapping[str, Mapping[str, Entry]] = MappingProxyType({
     "job": JOB_COMMANDS, "worker": WORKER_COMMANDS, "config": CONFIG_COMMANDS, "check": CHECK_COMMANDS,
+    "bench": BENCH_COMMANDS,
 })  # fmt: skip
 """Commands that are groups, and their verbs."""
 
@@ -129,6 +143,14 @@ class LazyGroup(click.Group):
             meant = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"No such command {name!r}.{meant}", ctx=ctx)
         return name, found, args[1:]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands from the table, without importing any, and flags."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only for shells
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [*(CompletionItem(name, help=self._summary(name)) for name in names),
+                *click.Command.shell_complete(self, ctx, incomplete)]  # fmt: skip
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table, without importing anything."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jobwire.cli.faults import CliError, as_clause
 from jobwire.cli.filters import read_filter
@@ -18,7 +18,7 @@ from jobwire.cli.listing import Pages
 from jobwire.cli.output import Many, Printer
 from jobwire.cli.refusals import fault_of
 from jobwire.cli.server import Server
-from jobwire.cli.tables import print_jobs
+from jobwire.cli.tables import jobs_text, print_jobs
 from jobwire.cli.words import seconds_of, state_word
 from jobwire.durations import span_text
 from jobwire.errors import DeadlineExceeded, JobwireError, Unavailable
@@ -30,6 +30,7 @@ _IN_FLIGHT = 64
 _EXAMPLES = 5
 _NAMED = 5
 
+T = TypeVar("T")
 Changed = job_pb2.Job | str
 
 
@@ -86,11 +87,6 @@ class _Tally:
         reasons = Counter(error.code for error in self.refused.values())
         listed = ", ".join(f"{code} {number}" for code, number in reasons.most_common())
         return f"{self.done} {verb.past}, {len(self.refused)} not ({listed})"
-
-
-def jobs_text(count: int) -> str:
-    """A number of jobs."""
-    return "1 job" if count == 1 else f"{count} jobs"
 
 
 def narrowed(chosen: SplitFilter, verb: Verb) -> SplitFilter:
@@ -182,7 +178,7 @@ class Sweep:
             raise CliError(
                 "NOT_CONFIRMED",
                 f"this command would {self._verb.name} {jobs_text(len(found.job_ids))} and needs a yes; {why}",
-                why=[sentence],
+                why=[sentence] if self._invocation.quiet else [],  # else it was said already
                 hints=["add --yes", "or look first:   --dry-run"],
                 details={"count": len(found.job_ids), "has_more": found.has_more},
             )
@@ -222,7 +218,7 @@ class Sweep:
 
     def _act_on_all(self, act: Callable[[str], Changed], job_ids: Sequence[str], tally: _Tally, many: Many) -> None:
         with self._progress(len(job_ids)) as advance:
-            for job_id, future in _in_order(act, job_ids):
+            for job_id, future in in_order(act, job_ids):
                 try:
                     changed = future.result()
                 except (Unavailable, DeadlineExceeded):
@@ -277,7 +273,7 @@ def _add(many: Many, changed: Changed) -> None:
         many.add(changed, identifier=changed.job_id)
 
 
-def _in_order(act: Callable[[str], Changed], job_ids: Sequence[str]) -> Iterator[tuple[str, Future[Changed]]]:
+def in_order(act: Callable[[str], T], job_ids: Iterable[str]) -> Iterator[tuple[str, Future[T]]]:
     """Act on all, some at once, and yield what came of each in their order; whoever stops reading stops the rest."""
     pool = ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="jobwire-sweep")
     waiting: deque[tuple[str, Future[Any]]] = deque()

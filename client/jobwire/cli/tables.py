@@ -55,3 +55,8 @@ def _more_cells(job: job_pb2.Job) -> tuple[str, ...]:
     labels = ",".join(f"{key}={value}" for key, value in sorted(job.spec.labels.items()))
     priority = str(job.spec.priority) if job.spec.HasField("priority") else "-"
     return priority, job.batch_id or "-", job.status.worker_id or "-", labels or "-"
+
+
+def jobs_text(count: int) -> str:
+    """A number of jobs."""
+    return "1 job" if count == 1 else f"{count} jobs"

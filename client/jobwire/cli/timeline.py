@@ -33,8 +33,9 @@ def whole_story(
     width = max(len(when) for when, _ in entries)
     yield from (f"    {when:<{width}}  {what}" for when, what in entries)
     if (error := _last_error(job)) is not None:
+        past = status.state in {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_PROCESSING}
         yield ""
-        yield "  Last error"
+        yield "  Error of an earlier attempt" if past else "  Last error"
         yield from (f"    {line}" for line in error)
     yield from _contents(job, with_payload=with_payload)
     yield ""

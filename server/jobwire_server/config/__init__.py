@@ -26,6 +26,7 @@ CONFIG_PATHS: Final = (Path("jobwire.toml"), Path("/etc/jobwire/jobwire.toml"))
 """Where a configuration file is looked for when none is named; the first that exists is read."""
 
 UNIX_PREFIX: Final = "unix:"
+SQLITE_PREFIX: Final = "sqlite:///"
 DEFAULT: Final = "default"
 """The place of a value that nobody named."""
 
@@ -304,13 +305,15 @@ def resolve(
 
 
 def find_database(flag: str | None, environment: Mapping[str, str], config: Path | None) -> Path:
-    """Find the store that a server started here would open: by flag, environment and file, else that of `dev`.
-
-    Raises `ConfigInvalid`.
+    """Find the file of the store that a server started here would open: by flag, environment and file, else that of
+    `dev`. Raises `ConfigInvalid`, also when the store is no file.
     """
     [setting] = [setting for setting in SETTINGS if setting.name == "db"]
     origin = _find(setting, {"db": flag}, environment, _File.found(config, environment))
-    return _database(setting.default_for(Command.DEV) if origin is None else _parse(setting, origin))
+    text = str(setting.default_for(Command.DEV) if origin is None else _parse(setting, origin))
+    if "://" in text and not text.startswith(SQLITE_PREFIX):
+        raise ConfigInvalid("--db: these commands are for a store in a SQLite file. A database has tools of its own.")
+    return Path(text.removeprefix(SQLITE_PREFIX))
 
 
 def assemble(command: Command, settings: Sequence[Effective]) -> Config:
@@ -487,8 +490,8 @@ def _tls(values: Mapping[str, Any]) -> Tls | None:
 def _database(text: str | None) -> Path:
     if text is None:
         raise ConfigInvalid("No database is named. Say where jobs are kept: --db PATH, for example --db jobs.db.")
-    if text.startswith("sqlite:///"):
-        return Path(text.removeprefix("sqlite:///"))
+    if text.startswith(SQLITE_PREFIX):
+        return Path(text.removeprefix(SQLITE_PREFIX))
     if "://" in text:
         scheme = text.partition("://")[0]
         raise ConfigInvalid(f"--db: there is no store for {scheme!r} addresses here. Name a file, or sqlite:///PATH.")

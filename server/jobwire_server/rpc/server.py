@@ -7,7 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import grpc
 from google.rpc import error_details_pb2
@@ -26,7 +26,9 @@ from jobwire_server.rpc.work import lease_token
 from jobwire_server.rpc.work import service as work
 from jobwire_server.rpc.work.desk import Desk
 
-__all__ = ["ListenFailed", "RecoveryFacts", "RpcServer", "RpcSettings", "Served", "ServerFacts", "Tls"]
+__all__ = ["Interceptor", "ListenFailed", "RecoveryFacts", "RpcServer", "RpcSettings", "Served", "ServerFacts", "Tls"]
+
+Interceptor: TypeAlias = "grpc.aio.ServerInterceptor"
 
 _UNIX: Final = "unix:"
 _SWEEP_SECONDS: Final = 1.0
@@ -60,7 +62,9 @@ class RpcServer:
         clock: Clock,
         chance: Callable[[], float] = system_chance,
         log: Log | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
+        self._interceptors = tuple(interceptors)
         self._jobs, self._hub, self._store, self._engine = served
         self._chance = chance
         self._facts = facts
@@ -86,7 +90,7 @@ class RpcServer:
         Raises `ListenFailed`.
         """
         secrets_ = _Secrets(await self._store.secret(page_token.PURPOSE), await self._store.secret(lease_token.PURPOSE))
-        server = grpc.aio.server(options=channel_options(self._jobs.limits))
+        server = grpc.aio.server(interceptors=self._interceptors, options=channel_options(self._jobs.limits))
         for service, handlers in self._services(secrets_).items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         credentials = None if self._settings.tls is None else _credentials(self._settings.tls)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import apsw
@@ -242,3 +244,23 @@ async def test_who_looks_whether_a_store_is_open_keeps_no_server_from_it(tmp_pat
     looking.release()
     lock.acquire()
     lock.release()
+
+
+async def test_a_name_that_is_taken_while_the_copy_is_made_is_not_overwritten(copies: _Copies) -> None:
+    def take_the_name(_done: int, _total: int) -> None:
+        copies.backup.write_text("precious")
+
+    with pytest.raises(TargetTaken):
+        back_up(copies.store, copies.backup, overwrite=False, clock=copies.rig.clock, progress=take_the_name)
+    assert copies.backup.read_text() == "precious"
+
+
+async def test_a_file_system_without_second_names_gets_its_backup_too(
+    copies: _Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    copies.back_up()
+    assert list(check_store(copies.backup)) == []

@@ -6,6 +6,7 @@ half of one, whenever the machine stops.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ PAGES_A_STEP: Final = 2048
 """Pages that are copied between two words of progress: 8 MiB."""
 MOST_PROBLEMS: Final = 20
 
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
+"""How file systems say that they know no second names (FAT, some of the network)."""
 _SIDE_FILES: Final = ("-wal", "-shm")
 
 
@@ -203,6 +206,10 @@ def _take_name(part: Path, target: Path, *, overwrite: bool) -> None:
             os.link(part, target)  # unlike a rename, this fails when somebody has taken the name meanwhile
         except FileExistsError:
             raise TargetTaken(f"{target} is there already.") from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            part.replace(target)
     sync_folder(target.parent)
 
 

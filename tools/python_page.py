@@ -7,6 +7,7 @@ import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,7 +23,7 @@ The docstrings are the contract: what is promised, in which unit, and what is ra
 [submit many](../how-to/submit-many.md), [workers](../how-to/workers.md). Reasons of errors:
 [errors](errors.md)."""
 
-PACKAGES: Final = ("jobwire",)
+PACKAGES: Final = ("jobwire", "jobwire.testing", "jobwire.outbox", "jobwire.integrations.fastapi")
 """Modules whose `__all__` is public, in the order of the page."""
 
 _TITLES: Final = {
@@ -58,7 +59,8 @@ class _Name(NamedTuple):
 
 def public_names() -> list[_Name]:
     """Every public name, section by section, in the order of the page."""
-    sections, modules = list(dict.fromkeys(_TITLES.values())), list(_TITLES)
+    packages = [f"`{package}`" for package in PACKAGES[1:]]
+    sections, modules = [*dict.fromkeys(_TITLES.values()), _OTHERS, *packages], list(_TITLES)
 
     def place(name: _Name) -> tuple[int, int]:
         return _place(sections, name.section), _place(modules, name.module)
@@ -85,10 +87,11 @@ def _place(order: Sequence[str], name: str) -> int:
 
 def _located(package: str, name: str) -> _Name:
     value = getattr(importlib.import_module(package), name)
-    module = getattr(value, "__module__", package)
+    has_home = inspect.isclass(value) or inspect.isroutine(value)
+    module = value.__module__ if has_home else package
     prefix = "" if package == "jobwire" else f"{package}."
     section = _TITLES.get(module, _OTHERS) if package == "jobwire" else f"`{package}`"
-    return _Name(f"{prefix}{name}", section, module, getattr(value, "__name__", name))
+    return _Name(f"{prefix}{name}", section, module, value.__name__ if has_home else name)
 
 
 def _described(name: _Name) -> Iterator[str]:
@@ -98,6 +101,19 @@ def _described(name: _Name) -> Iterator[str]:
     elif definition is not None:
         yield _code(_signatures(name.module, name.name))
         yield _text(definition)
+    else:
+        yield _alias(name)
+
+
+def _alias(name: _Name) -> str:
+    """The text below an assignment; the name of a type that is spelled out where it is made."""
+    body = ast.parse(inspect.getsource(importlib.import_module(name.module))).body
+    texts = (
+        _string(after)
+        for made, after in pairwise(body)
+        if isinstance(made, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name.name for t in made.targets)
+    )
+    return next(texts, "")
 
 
 def _class(definition: ast.ClassDef, name: _Name) -> Iterator[str]:

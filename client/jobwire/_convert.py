@@ -195,6 +195,7 @@ def server_info_of(message: admin_service_pb2.ServerInfo) -> ServerInfo:
         start_time=time_of(message.start_time) if has("start_time") else None,
         current_time=time_of(message.current_time) if has("current_time") else None,
         recovery=_recovery_of(message.recovery) if has("recovery") else None,
+        pool_trouble=message.pool_trouble,
     )
 
 

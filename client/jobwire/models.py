@@ -248,6 +248,8 @@ class ServerInfo:
     current_time: datetime | None = None
     """Wall clock of the server's machine when it answered."""
     recovery: RecoveryReport | None = None
+    pool_trouble: str = ""
+    """Why the server's own pool runs no jobs; empty = it does, or there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,7 +140,7 @@ class Service:
         self._failpoint("startup.after_recovery")
         await self._step("dispatcher", self._start_dispatcher(undo, hub, scheduler, engine))
         types = await self._step("worker pool, paused", self._start_pool(undo, pool, listener, finding))
-        rpc = self._rpc(served, recovery, types)
+        rpc = self._rpc(served, recovery, types, pool)
         address = await self._step("gRPC listener", self._start_rpc(undo, rpc))
         self._failpoint("startup.before_serving")
         engine.dispatcher.grant()
@@ -289,7 +289,7 @@ class Service:
             log=self._log,
         )
 
-    def _rpc(self, served: Served, recovery: RecoveryReport, types: Sequence[str]) -> RpcServer:
+    def _rpc(self, served: Served, recovery: RecoveryReport, types: Sequence[str], pool: Pool | None) -> RpcServer:
         config = self._config
         tls = None
         if config.tls is not None:
@@ -309,6 +309,7 @@ class Service:
                     retries=recovery.retries,
                 ),
                 max_depth=config.max_depth,
+                pool_trouble=rpc_settings.no_trouble if pool is None else lambda: pool.trouble,
             ),
             settings=rpc_settings.RpcSettings(listen=(config.listen,), tls=tls),
             interceptors=self._interceptors,

@@ -66,6 +66,7 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         self._keys: dict[str, pb.SubmitJobRequest] = {}
         self.jobs: dict[str, job_pb2.Job] = {}
         self.capabilities: list[str] = ["type:hello", "type:echo"]
+        self.pool_trouble = ""
         self.cuts = 0
         """Streams to break after their first response."""
         self.refusals: dict[str, Refusal] = {}
@@ -354,7 +355,7 @@ class Service(job_service_pb2_grpc.JobServiceServicer, admin_service_pb2_grpc.Ad
         info = admin_service_pb2.ServerInfo(
             version="9.9.9", capabilities=self.capabilities, store="sqlite", current=self._cursor(),
             compacted=pb.WatchCursor(epoch=EPOCH, revision=0), max_batch_size=1000, start_time=_stamp(0),
-            recovery=admin_service_pb2.RecoveryReport(returned_count=3),
+            recovery=admin_service_pb2.RecoveryReport(returned_count=3), pool_trouble=self.pool_trouble,
         )  # fmt: skip
         return admin_service_pb2.GetServerInfoResponse(server_info=info)
 

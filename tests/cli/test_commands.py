@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Jobwire
+from tests.cli.scripted import Service
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(sys.executable).with_name("jobwire")
@@ -79,6 +80,16 @@ def test_version_tells_of_the_client_and_when_asked_of_the_server(jobwire: Jobwi
     assert "server 9.9.9 · store sqlite" in both.stdout
     assert "recovery 3 returned · 0 still leased · 0 failed · 0 waiting" in both.stdout
     assert "capabilities type:hello, type:echo" in both.stdout
+
+
+def test_a_pool_in_trouble_is_told_of_by_version_and_doctor(jobwire: Jobwire, service: Service) -> None:
+    assert "pool" not in jobwire("version --server").stdout
+    service.pool_trouble = "Its handlers cannot be imported."
+
+    assert "\npool Its handlers cannot be imported.\n" in jobwire("version --server").stdout
+    findings = json.loads(jobwire("doctor -o json").stdout)["findings"]
+    [pool] = [each for each in findings if each["check"] == "pool"]
+    assert "Its handlers cannot be imported." in pool["text"]
 
 
 def test_help_is_short_of_nothing(jobwire: Jobwire) -> None:

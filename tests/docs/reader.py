@@ -34,6 +34,8 @@ _FILE: Final = re.compile(r"(?:#|//) ([\w./-]+\.\w+)\n")
 _ADDRESSES: Final = re.compile(r"\b(?:127\.0\.0\.1|localhost):7780\b")
 _STAYS: Final[Mapping[str, str]] = {"jobwire dev": "ready", "jobwire serve": "ready", "jobwire work ": "worker "}
 """Commands that go on, and how the line begins that says that they are there."""
+_ENDS: Final = re.compile(r" --(?:check|print)-config\b| --max-jobs\b| --help\b")
+"""Flags with which they do not."""
 _SERVERS: Final = ("jobwire dev", "jobwire serve")
 _RUN: Final = ("console", "sh", "python")
 _INTERRUPT: Final = "^C"
@@ -96,7 +98,8 @@ class _Staying:
         self._listener = threading.Thread(target=self._listen, args=(ready,), daemon=True)
         self._listener.start()
         assert self._is_ready.wait(timeout=30), f"{self._command!r} is not ready after 30 s:\n{self.said}"
-        assert any(line.startswith(ready) for line in self._said), f"{self._command!r} ended:\n{self.said}"
+        started = any(line.startswith(ready) for line in self._said)
+        assert started, f"{self._command!r} ended with {self._process.wait(timeout=30)}:\n{self.said}"
 
     @property
     def said(self) -> str:
@@ -150,7 +153,7 @@ class Reader:
         """Do all that the page says; return how many steps that were. Raises AssertionError when one goes otherwise."""
         steps = list(steps_of(page))
         needs = next((step for step in steps if step.kind != "file" and "jobwire" in step.text), None)
-        if needs is not None and not needs.text.startswith(_SERVERS):
+        if needs is not None and not (needs.text.startswith(_SERVERS) and not _ENDS.search(needs.text)):
             self._start("jobwire dev", ())
         for place, step in enumerate(steps):
             following = steps[place + 1].text if place + 1 < len(steps) else ""
@@ -171,7 +174,7 @@ class Reader:
             case "script":
                 code, shown = self._bash(f"set -euo pipefail\n{text}")
                 assert code == 0, f"exit code {code}: {text}\n{shown}"
-            case _ if text.startswith(tuple(_STAYS)):
+            case _ if text.startswith(tuple(_STAYS)) and not _ENDS.search(text):
                 self._start(text, lines)
             case _:
                 self._command(text, lines, following)

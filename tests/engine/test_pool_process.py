@@ -156,3 +156,18 @@ async def test_an_app_without_handlers_is_a_mistake_and_not_a_worker_for_everyth
     with pytest.raises(StartFailed, match="the app has no handlers"):
         async with serving(tmp_path, "from jobwire import App\napp = App('none')"):
             pass
+
+
+async def test_a_pool_that_cannot_be_started_again_is_told_of_by_the_server_until_it_can(tmp_path: Path) -> None:
+    async with serving(tmp_path) as trial, AsyncClient(trial.ready.address) as client:
+        assert (await client.server_info()).pool_trouble == ""
+        (tmp_path / "trial_jobs.py").write_text("this is no module")
+        os.kill(trial.pid, signal.SIGKILL)
+
+        while "SyntaxError" not in (trouble := (await client.server_info()).pool_trouble):
+            assert trouble == "" or "SIGKILL" in trouble
+        (tmp_path / "trial_jobs.py").write_text(APP)
+        while (await client.server_info()).pool_trouble:
+            pass
+
+        assert await (await client.submit("pid")).result() == trial.pid

@@ -93,6 +93,8 @@ def _version_rows(client: dict[str, str], server: dict[str, Any] | None) -> list
         names = ("returned", "still_leased", "failed", "waiting")
         counts = [f"{report[name + '_count']} {name.replace('_', ' ')}" for name in names]
         rows.append("recovery " + " · ".join([*counts, *([report["duration"]] if report["duration"] else [])]))
+    if server["pool_trouble"]:
+        rows.append(f"pool {server['pool_trouble']}")
     if server["capabilities"]:
         rows.append("capabilities " + ", ".join(server["capabilities"]))
     return rows

@@ -19,6 +19,7 @@ from jobwire.cli.findings import (
     fine,
     judge_certificate,
     judge_clocks,
+    judge_pool,
     judge_recovery,
     judge_speech,
     judge_versions,
@@ -256,6 +257,8 @@ def _service(invocation: Invocation, server: Server) -> Iterator[Finding]:
         yield fine("store", _store_words(info), kind=info.store, epoch=info.current.epoch,
                    revision=info.current.revision, compacted_revision=info.compacted.revision)  # fmt: skip
         yield judge_recovery(failed_count=info.recovery.failed_count, returned_count=info.recovery.returned_count)
+        if info.pool_trouble:
+            yield judge_pool(info.pool_trouble)
         page = server.workers_page("", _PAGE_WORKERS)
         yield judge_workers([(each.connected, each.in_flight, each.max_in_flight) for each in page.workers],
                             more=bool(page.next_page_token))  # fmt: skip

@@ -174,6 +174,12 @@ def judge_recovery(*, failed_count: int, returned_count: int) -> Finding:
     return fine("recovery", f"its last start put back {returned_count} jobs and failed none", **facts)
 
 
+def judge_pool(trouble: str) -> Finding:
+    """Judge the server's own pool, which says that something is wrong with it."""
+    return warning("pool", f"the server's own pool runs no jobs: {trouble}",
+                   "the server's log has more:   look for pool.", trouble=trouble)  # fmt: skip
+
+
 def judge_workers(workers: Sequence[tuple[bool, int, int]], *, more: bool) -> Finding:
     """Judge who runs jobs, by (connected, jobs held, jobs wanted at once); `more`: there are others."""
     connected = [each for each in workers if each[0]]

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from jobwire.v1 import job_service_pb2 as jobwire_dot_v1_dot_job__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ejobwire/v1/admin_service.proto\x12\njobwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjobwire/v1/job_service.proto\"\x16\n\x14GetServerInfoRequest\"D\n\x15GetServerInfoResponse\x12+\n\x0bserver_info\x18\x01 \x01(\x0b\x32\x16.jobwire.v1.ServerInfo\"\x89\x03\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\r\n\x05store\x18\x03 \x01(\t\x12(\n\x07\x63urrent\x18\x04 \x01(\x0b\x32\x17.jobwire.v1.WatchCursor\x12*\n\tcompacted\x18\x05 \x01(\x0b\x32\x17.jobwire.v1.WatchCursor\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x05\x12\x19\n\x11max_payload_bytes\x18\x07 \x01(\x05\x12\x16\n\x0emax_batch_size\x18\x08 \x01(\x05\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08recovery\x18\n \x01(\x0b\x32\x1a.jobwire.v1.RecoveryReport\x12\x11\n\tmax_depth\x18\x0b \x01(\x03\x12\x30\n\x0c\x63urrent_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaf\x01\n\x0eRecoveryReport\x12\x16\n\x0ereturned_count\x18\x01 \x01(\x03\x12\x1a\n\x12still_leased_count\x18\x02 \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\x03 \x01(\x03\x12\x15\n\rwaiting_count\x18\x04 \x01(\x03\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07retries\x18\x06 \x01(\x05\";\n\x12ListWorkersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListWorkersResponse\x12#\n\x07workers\x18\x01 \x03(\x0b\x32\x12.jobwire.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd4\x01\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x12\n\nuser_agent\x18\x03 \x01(\t\x12\x0e\n\x06queues\x18\x04 \x03(\t\x12\x15\n\rmax_in_flight\x18\x05 \x01(\x05\x12\x11\n\tin_flight\x18\x06 \x01(\x05\x12\x32\n\x0elast_seen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x08 \x01(\x08\x12\r\n\x05types\x18\t \x03(\t2\xbe\x01\n\x0c\x41\x64minService\x12Y\n\rGetServerInfo\x12 .jobwire.v1.GetServerInfoRequest\x1a!.jobwire.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x12S\n\x0bListWorkers\x12\x1e.jobwire.v1.ListWorkersRequest\x1a\x1f.jobwire.v1.ListWorkersResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ejobwire/v1/admin_service.proto\x12\njobwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjobwire/v1/job_service.proto\"\x16\n\x14GetServerInfoRequest\"D\n\x15GetServerInfoResponse\x12+\n\x0bserver_info\x18\x01 \x01(\x0b\x32\x16.jobwire.v1.ServerInfo\"\x9f\x03\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\r\n\x05store\x18\x03 \x01(\t\x12(\n\x07\x63urrent\x18\x04 \x01(\x0b\x32\x17.jobwire.v1.WatchCursor\x12*\n\tcompacted\x18\x05 \x01(\x0b\x32\x17.jobwire.v1.WatchCursor\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x05\x12\x19\n\x11max_payload_bytes\x18\x07 \x01(\x05\x12\x16\n\x0emax_batch_size\x18\x08 \x01(\x05\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08recovery\x18\n \x01(\x0b\x32\x1a.jobwire.v1.RecoveryReport\x12\x11\n\tmax_depth\x18\x0b \x01(\x03\x12\x30\n\x0c\x63urrent_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cpool_trouble\x18\r \x01(\t\"\xaf\x01\n\x0eRecoveryReport\x12\x16\n\x0ereturned_count\x18\x01 \x01(\x03\x12\x1a\n\x12still_leased_count\x18\x02 \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\x03 \x01(\x03\x12\x15\n\rwaiting_count\x18\x04 \x01(\x03\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07retries\x18\x06 \x01(\x05\";\n\x12ListWorkersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListWorkersResponse\x12#\n\x07workers\x18\x01 \x03(\x0b\x32\x12.jobwire.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd4\x01\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x12\n\nuser_agent\x18\x03 \x01(\t\x12\x0e\n\x06queues\x18\x04 \x03(\t\x12\x15\n\rmax_in_flight\x18\x05 \x01(\x05\x12\x11\n\tin_flight\x18\x06 \x01(\x05\x12\x32\n\x0elast_seen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x08 \x01(\x08\x12\r\n\x05types\x18\t \x03(\t2\xbe\x01\n\x0c\x41\x64minService\x12Y\n\rGetServerInfo\x12 .jobwire.v1.GetServerInfoRequest\x1a!.jobwire.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x12S\n\x0bListWorkers\x12\x1e.jobwire.v1.ListWorkersRequest\x1a\x1f.jobwire.v1.ListWorkersResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,15 +43,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFORESPONSE']._serialized_start=165
   _globals['_GETSERVERINFORESPONSE']._serialized_end=233
   _globals['_SERVERINFO']._serialized_start=236
-  _globals['_SERVERINFO']._serialized_end=629
-  _globals['_RECOVERYREPORT']._serialized_start=632
-  _globals['_RECOVERYREPORT']._serialized_end=807
-  _globals['_LISTWORKERSREQUEST']._serialized_start=809
-  _globals['_LISTWORKERSREQUEST']._serialized_end=868
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=870
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=953
-  _globals['_WORKER']._serialized_start=956
-  _globals['_WORKER']._serialized_end=1168
-  _globals['_ADMINSERVICE']._serialized_start=1171
-  _globals['_ADMINSERVICE']._serialized_end=1361
+  _globals['_SERVERINFO']._serialized_end=651
+  _globals['_RECOVERYREPORT']._serialized_start=654
+  _globals['_RECOVERYREPORT']._serialized_end=829
+  _globals['_LISTWORKERSREQUEST']._serialized_start=831
+  _globals['_LISTWORKERSREQUEST']._serialized_end=890
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=892
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=975
+  _globals['_WORKER']._serialized_start=978
+  _globals['_WORKER']._serialized_end=1190
+  _globals['_ADMINSERVICE']._serialized_start=1193
+  _globals['_ADMINSERVICE']._serialized_end=1383
 # @@protoc_insertion_point(module_scope)

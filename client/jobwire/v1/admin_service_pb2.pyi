@@ -22,7 +22,7 @@ class GetServerInfoResponse(_message.Message):
     def __init__(self, server_info: _Optional[_Union[ServerInfo, _Mapping]] = ...) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("version", "capabilities", "store", "current", "compacted", "max_message_bytes", "max_payload_bytes", "max_batch_size", "start_time", "recovery", "max_depth", "current_time")
+    __slots__ = ("version", "capabilities", "store", "current", "compacted", "max_message_bytes", "max_payload_bytes", "max_batch_size", "start_time", "recovery", "max_depth", "current_time", "pool_trouble")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class ServerInfo(_message.Message):
     RECOVERY_FIELD_NUMBER: _ClassVar[int]
     MAX_DEPTH_FIELD_NUMBER: _ClassVar[int]
     CURRENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    POOL_TROUBLE_FIELD_NUMBER: _ClassVar[int]
     version: str
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     store: str
@@ -47,7 +48,8 @@ class ServerInfo(_message.Message):
     recovery: RecoveryReport
     max_depth: int
     current_time: _timestamp_pb2.Timestamp
-    def __init__(self, version: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., store: _Optional[str] = ..., current: _Optional[_Union[_job_service_pb2.WatchCursor, _Mapping]] = ..., compacted: _Optional[_Union[_job_service_pb2.WatchCursor, _Mapping]] = ..., max_message_bytes: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., recovery: _Optional[_Union[RecoveryReport, _Mapping]] = ..., max_depth: _Optional[int] = ..., current_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    pool_trouble: str
+    def __init__(self, version: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., store: _Optional[str] = ..., current: _Optional[_Union[_job_service_pb2.WatchCursor, _Mapping]] = ..., compacted: _Optional[_Union[_job_service_pb2.WatchCursor, _Mapping]] = ..., max_message_bytes: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., recovery: _Optional[_Union[RecoveryReport, _Mapping]] = ..., max_depth: _Optional[int] = ..., current_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pool_trouble: _Optional[str] = ...) -> None: ...
 
 class RecoveryReport(_message.Message):
     __slots__ = ("returned_count", "still_leased_count", "failed_count", "waiting_count", "duration", "retries")

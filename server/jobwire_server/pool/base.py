@@ -9,6 +9,10 @@ from typing import Protocol
 class Pool(Protocol):
     """A worker that belongs to the server: started after recovery, paused until the first lease is granted."""
 
+    @property
+    def trouble(self) -> str:
+        """Why it runs no jobs now, a sentence; "" when it does, or does not know otherwise."""
+
     async def find_handlers(self) -> Sequence[str]:
         """Import the application; return the job types that it has handlers for. Raises `PoolUnusable`."""
 

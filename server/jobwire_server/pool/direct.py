@@ -180,6 +180,7 @@ class DirectPool:
         self._app_path = app_path
         self._log = log
         self._runtime: WorkerRuntime | None = None
+        self._trouble = ""
 
     async def find_handlers(self) -> Sequence[str]:
         """See `Pool`. They are here already."""
@@ -220,7 +221,13 @@ class DirectPool:
         if runtime is not None:
             await runtime.stop()
 
+    @property
+    def trouble(self) -> str:
+        """See `Pool`."""
+        return self._trouble
+
     def _health(self, reason: str | None) -> None:
+        self._trouble = reason or ""
         write = self._log.info if reason is None else self._log.error
         write(LogEvent.POOL_HEALTH, healthy=reason is None, reason=reason)
 

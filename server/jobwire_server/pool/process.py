@@ -42,8 +42,14 @@ class ProcessPool:
         self._process: Process | None = None
         self._started_at = 0.0
         self._draining = asyncio.Event()
+        self._trouble = ""
 
     # --- Pool -----------------------------------------------------------------------------------------------------
+
+    @property
+    def trouble(self) -> str:
+        """See `Pool`."""
+        return self._trouble
 
     async def find_handlers(self) -> Sequence[str]:
         """See `Pool`."""
@@ -77,6 +83,8 @@ class ProcessPool:
                 return
             lived_seconds = self._clock.monotonic() - self._started_at
             failures = 1 if lived_seconds >= STEADY_SECONDS else failures + 1
+            if failures == 1 or not self._trouble:  # one that could not be started has said more than its exit code
+                self._trouble = f"Its process ended ({_exit_of(code)}), and will be started again."
             self._log.error(LogEvent.POOL_DIED, exit=_exit_of(code), lost=await self._lose_leases())
             pause = RESTARTS.after(failures) * (0.5 + 0.5 * self._chance())
             await wait_any(self._draining, seconds=pause, clock=self._clock)
@@ -86,8 +94,10 @@ class ProcessPool:
                 await self.find_handlers()
                 await self.connect()
             except PoolUnusable as error:
+                self._trouble = str(error)
                 self._log.error(LogEvent.POOL_UNUSABLE, error=str(error))
             else:
+                self._trouble = ""
                 self._log.info(LogEvent.POOL_RESTARTED, deaths=failures)
 
     async def drain(self, grace_seconds: float) -> None:
@@ -152,6 +162,7 @@ class ProcessPool:
     def _note(self, message: dict[str, Any]) -> None:
         if "health" in message:
             reason = message["health"]
+            self._trouble = reason or ""
             write = self._log.info if reason is None else self._log.error
             write(LogEvent.POOL_HEALTH, healthy=reason is None, reason=reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -56,6 +57,11 @@ class RecoveryFacts(NamedTuple):
     retries: int = 0
 
 
+def no_trouble() -> str:
+    """Say that nothing is wrong."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
     """What GetServerInfo tells, beside limits and positions."""
@@ -68,6 +74,8 @@ class ServerFacts:
     recovery: RecoveryFacts | None = None
     max_depth: int = 0
     """Most jobs that have not ended; 0 = no bound."""
+    pool_trouble: Callable[[], str] = no_trouble
+    """Says why the server's own pool runs no jobs now, "" when it does or there is none."""
 
 
 def channel_options(limits: Limits = DEFAULT_LIMITS) -> list[tuple[str, int]]:

@@ -40,6 +40,7 @@ def server_info_response(
     info.max_payload_bytes = limits.payload_bytes
     info.max_batch_size = limits.batch_size
     info.max_depth = facts.max_depth
+    info.pool_trouble = facts.pool_trouble()
     put_time(info.start_time, facts.start_time_us)
     put_time(info.current_time, now_us)
     if facts.recovery is not None:

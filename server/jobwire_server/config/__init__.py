@@ -92,7 +92,13 @@ SETTINGS: Final = (
         kind=Kind.TEXT,
         dev_default=".jobwire/dev.db",
         secret=True,
-        help="SQLite file that holds all jobs (a path, or sqlite:///PATH).",
+        help="Where jobs are kept: a SQLite file (a path, or sqlite:///PATH), or postgresql://USER:PASSWORD@HOST/NAME.",
+    ),
+    Setting(
+        name="db_pooler",
+        kind=Kind.FLAG,
+        default=False,
+        help="PostgreSQL is reached through a pooler in transaction mode: do without LISTEN and prepared statements.",
     ),
     Setting(
         name="memory",
@@ -216,14 +222,24 @@ class Tls:
     client_ca: Path | None = None
 
 
+class PostgresUrl(NamedTuple):
+    """Where a PostgreSQL database is, as its client library reads it. Shown without the password."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return re.sub(r"(?<=://)([^/@?]*?):[^/@?]*@", r"\1:***@", re.sub(r"(password=)[^&]*", r"\1***", self.url))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """What a server is started with, checked. Durations are seconds."""
 
     command: Command
     listen: str
-    db: Path | None
+    db: Path | PostgresUrl | None
     """None = a private temporary file."""
+    db_pooler: bool
     app: str | None
     slots: int
     max_jobs_per_child: int
@@ -315,6 +331,7 @@ def assemble(command: Command, settings: Sequence[Effective]) -> Config:
         command=command,
         listen=listen,
         db=None if memory else _database(values["db"]),
+        db_pooler=values["db_pooler"],
         app=values["app"],
         slots=values["slots"],
         max_jobs_per_child=values["max_jobs_per_child"],
@@ -437,12 +454,16 @@ def _tls(values: Mapping[str, Any]) -> Tls | None:
     return Tls(cert=cert, key=key, client_ca=client_ca)
 
 
-def _database(text: str | None) -> Path:
+def _database(text: str | None) -> Path | PostgresUrl:
     if text is None:
         raise ConfigInvalid("No database is named. Say where jobs are kept: --db PATH, for example --db jobs.db.")
     if text.startswith(SQLITE_PREFIX):
         return Path(text.removeprefix(SQLITE_PREFIX))
+    if text.startswith(("postgresql://", "postgres://")):
+        return PostgresUrl(text)
     if "://" in text:
         scheme = text.partition("://")[0]
-        raise ConfigInvalid(f"--db: there is no store for {scheme!r} addresses here. Name a file, or sqlite:///PATH.")
+        raise ConfigInvalid(
+            f"--db: there is no store for {scheme!r} addresses. Name a file, sqlite:///PATH or postgresql://HOST/NAME."
+        )
     return Path(text)

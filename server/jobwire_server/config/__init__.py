@@ -16,7 +16,7 @@ from jobwire_server.kernel.telemetry import LogFormat, LogLevel
 
 __all__ = [
     "BOTH", "CONFIG_PATHS", "CONFIG_VARIABLE", "DEFAULT", "SETTINGS", "Command", "Config", "ConfigInvalid", "Effective",
-    "Kind", "Setting", "Tls", "assemble", "check_listen", "find_database", "load", "resolve",
+    "Kind", "PostgresUrl", "Setting", "Tls", "assemble", "check_listen", "find_database", "load", "resolve",
 ]  # fmt: skip
 
 ENVIRONMENT_PREFIX: Final = "JOBWIRE_"

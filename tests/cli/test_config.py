@@ -278,6 +278,21 @@ def test_a_folder_that_cannot_be_written_says_so(
     assert "JOBWIRE_CONTEXTS=FILE" in ran.stderr
 
 
+def test_what_is_no_file_is_not_replaced_by_one(
+    jobwire: Jobwire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JOBWIRE_CONTEXTS=/dev/null means no contexts; a change must not put a file in the place of the device."""
+    device = tmp_path / "null"
+    device.symlink_to("/dev/null")
+    monkeypatch.setenv("JOBWIRE_CONTEXTS", str(device))
+
+    ran = jobwire("-c prod config set timeout 1s")
+
+    assert ran.exit_code == 2
+    assert "cannot write /dev/null (it is no regular file)" in ran.stderr
+    assert Path("/dev/null").is_char_device()
+
+
 def test_reading_a_setting_loads_neither_grpc_nor_what_writes_files(path: Path) -> None:
     code = (
         "import sys\nfrom jobwire.cli import main\nmain(['config', 'list'])\n"

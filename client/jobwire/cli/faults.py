@@ -11,7 +11,6 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any
 
-
 NO_CALL_TO_SHOW = "--show-grpcurl: this command makes no call that could be shown"
 
 

@@ -178,6 +178,23 @@ async def test_a_caller_in_a_hurry_gives_up_alone(server: ScriptedServer, actor:
     assert "1" not in {job.spec.payload.text for job in server.memory.jobs.values()}, "it was not sent"
 
 
+async def test_when_a_merged_call_is_not_answered_in_time_each_is_told_of_its_own(
+    server: ScriptedServer, actor: Actor
+) -> None:
+    server.servicer.hold("BatchSubmitJobs")
+    async with submitting(server, actor) as submitters:
+        crowd = await submitters.crowd(0, 1, 2, deadline="1s")
+        server.servicer.release("SubmitJob")
+        await server.servicer.until_called("BatchSubmitJobs")
+        await asyncio.wait(crowd)
+        server.servicer.release("BatchSubmitJobs")
+
+    assert [type(task.result()) for task in crowd] == [errors.CallTimeout] * 3
+    assert {str(task.result()) for task in crowd} == {
+        f"The server at {server.address} did not answer SubmitJob within 1 s."
+    }
+
+
 async def test_closing_the_client_ends_all_who_wait(server: ScriptedServer, actor: Actor) -> None:
     async with submitting(server, actor) as submitters:
         crowd = await submitters.crowd(0, 1, 2)

@@ -100,8 +100,8 @@ _TOO_BIG = re.compile(r"(?:Received|Sent) message larger than max \((\d+) vs\. (
 def _error_of_transport(grpc_code: str, text: str, place: Place) -> JobwireError:
     if grpc_code == "DEADLINE_EXCEEDED":
         return call_timeout(place)
-    # A server that dies resets its streams in several ways, one that stops cancels the calls that it still has: they all
-    # mean the same. What the caller cancels itself does not come here.
+    # A server that dies resets its streams in several ways, one that stops cancels the calls that it still has: they
+    # all mean the same. What the caller cancels itself does not come here.
     is_cut = grpc_code == "CANCELLED" or (grpc_code in ("INTERNAL", "UNKNOWN") and _CUT.search(text))
     if grpc_code == "UNAVAILABLE" or is_cut:
         return unreachable(text, place)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from jobwire.cli.faults import NO_CALL_TO_SHOW
 from jobwire.cli.invocation import COLORS, Invocation, Output, TimeStyle
 from jobwire.cli.params import DURATION
 
@@ -91,7 +92,7 @@ class Command(click.Command):
 def command(name: str, *, makes_calls: bool = True, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
     """Make a command of a function; its first argument is the Invocation.
 
-    `makes_calls`: False for a command that asks no server, or makes calls by the thousand: --show-grpcurl is an error.
+    `makes_calls`: False for a command that asks no server, for which --show-grpcurl is an error.
     """
 
     def decorate(function: Callable[..., Any]) -> Command:
@@ -100,7 +101,7 @@ def command(name: str, *, makes_calls: bool = True, **attributes: Any) -> Callab
             if not invocation.flags.get("show_grpcurl"):
                 return function(invocation, *args, **given)
             if not makes_calls:
-                raise click.UsageError("--show-grpcurl: this command makes no call that could be shown")
+                raise click.UsageError(NO_CALL_TO_SHOW)
             from jobwire.cli.grpcurl import show  # noqa: PLC0415 - only when asked
 
             return show(invocation, lambda: function(invocation, *args, **given))

@@ -78,7 +78,7 @@ def _load_options(*, clients: int) -> Callable[[Callable[..., Any]], Callable[..
     return add
 
 
-@command("submit", makes_calls=False, epilog="Example: jobwire bench submit --duration 5s --clients 16 -o json")
+@command("submit", epilog="Example: jobwire bench submit --duration 5s --clients 16 -o json")
 @_load_options(clients=16)
 def bench_submit(invocation: Invocation, **given: Any) -> None:
     """Measure durable submits: one SubmitJob a call, each answered when the job is on the server's disk.
@@ -90,7 +90,7 @@ def bench_submit(invocation: Invocation, **given: Any) -> None:
         run.measure("submit", "SubmitJob", run.submit)
 
 
-@command("watch", makes_calls=False, epilog="Example: jobwire bench watch --rate 100 --duration 5s")
+@command("watch", epilog="Example: jobwire bench watch --rate 100 --duration 5s")
 @_load_options(clients=1)
 def bench_watch(invocation: Invocation, **given: Any) -> None:
     """Measure how soon a watcher hears of a submit: from the begin of the call to the event on another stream.
@@ -108,7 +108,7 @@ def bench_watch(invocation: Invocation, **given: Any) -> None:
         run.measure("watch", "submit → event", one)
 
 
-@command("e2e", makes_calls=False, epilog="Example: jobwire bench e2e --count 500 --clients 4")
+@command("e2e", epilog="Example: jobwire bench e2e --count 500 --clients 4")
 @_load_options(clients=8)
 def bench_e2e(invocation: Invocation, **given: Any) -> None:
     """Measure whole jobs: from the begin of the submit to the result known to the submitter.

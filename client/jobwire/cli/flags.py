@@ -92,7 +92,7 @@ class Command(click.Command):
 def command(name: str, *, makes_calls: bool = True, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
     """Make a command of a function; its first argument is the Invocation.
 
-    `makes_calls`: False for a command that asks no server: --show-grpcurl is an error there.
+    `makes_calls`: False for a command that asks no server, for which --show-grpcurl is an error.
     """
 
     def decorate(function: Callable[..., Any]) -> Command:

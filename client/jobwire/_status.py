@@ -216,8 +216,9 @@ def unreachable(text: str, place: Place) -> ServerUnreachable:
         "cause": cause.short,
         "rpc": place.rpc,
         "sent": "no" if unsent else "maybe",
-        "transport": text[:_LONGEST_ACCOUNT],
     }
+    if cause is _NO_ANSWER:  # for a report, where no sentence of ours says more
+        facts["transport"] = text[:_LONGEST_ACCOUNT]
     return ServerUnreachable(
         f"Cannot reach the server at {place.address} ({cause.short}).",
         ErrorDetails(

@@ -21,12 +21,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import uuid_utils
 
 from jobwire.app import App
-from jobwire_server.config import Command, Config
+from jobwire_server.config import Command, Config, PostgresUrl
 from jobwire_server.dispatch.engine import Engine
 from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.job import SECOND_US
@@ -43,10 +43,14 @@ from jobwire_server.recovery import Recovery, RecoveryReport, RecoverySettings
 from jobwire_server.rpc import settings as rpc_settings
 from jobwire_server.rpc.pool_listener import PoolListener
 from jobwire_server.rpc.server import Interceptor, RpcServer, Served
+from jobwire_server.rpc.work.desk import follow_ups_of
 from jobwire_server.scheduler import Scheduler, SweepSettings
 from jobwire_server.store.base import Store
 from jobwire_server.store.sqlite.store import SqliteSettings, SqliteStore
 from jobwire_server.watch.hub import WatchHub
+
+if TYPE_CHECKING:
+    from jobwire_server.store.postgres.store import PostgresStore
 
 T = TypeVar("T")
 
@@ -131,7 +135,7 @@ class Service:
         jobs = Jobs(store=store, hub=hub, clock=clock, new_id=new_job_id, log=log, expect=engine.dispatcher.expect)
         served = Served(jobs, hub, store, engine)
         listener = PoolListener(served, clock=clock, chance=self._chance, log=log)
-        pool = self._pool(engine, listener)
+        pool = self._pool(engine, listener, jobs)
         finding = await self._find_handlers(undo, pool)
 
         await self._step("open and migrate store", self._open_store(undo, store))
@@ -176,11 +180,11 @@ class Service:
         undo.push_async_callback(abandon)
         return finding
 
-    async def _open_store(self, undo: AsyncExitStack, store: SqliteStore) -> None:
+    async def _open_store(self, undo: AsyncExitStack, store: Store) -> None:
         await store.open()
         undo.push_async_callback(store.close)
 
-    async def _recover(self, store: SqliteStore) -> RecoveryReport:
+    async def _recover(self, store: Store) -> RecoveryReport:
         settings = RecoverySettings(time_limit_seconds=self._config.recovery_time_limit)
         recovery = Recovery(store=store, clock=self._clock, log=self._log, settings=settings)
         report = await recovery.run(self._instance_id)
@@ -228,8 +232,10 @@ class Service:
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
-    def _store(self) -> SqliteStore:
+    def _store(self) -> SqliteStore | PostgresStore:
         config = self._config
+        if isinstance(config.db, PostgresUrl):
+            return self._postgres_store(config.db)
         store = SqliteStore(
             config.db,
             clock=self._store_clock,
@@ -241,7 +247,39 @@ class Service:
         store.on_fatal(lambda error: self._on_broken("store", error))
         return store
 
-    def _engine(self, store: SqliteStore, hub: WatchHub) -> Engine:
+    def _postgres_store(self, where: PostgresUrl) -> PostgresStore:
+        try:
+            # Here, since it is an extra: whoever keeps jobs in a file need not have installed the client library.
+            from jobwire_server.store.postgres.store import PostgresSettings, PostgresStore  # noqa: PLC0415
+        except ImportError as error:
+            raise StartFailed(
+                f"The server did not start: its PostgreSQL driver is not installed ({error}). "
+                "Install it: pip install 'jobwire[postgres]'."
+            ) from error
+        config = self._config
+        store = PostgresStore(
+            where.url,
+            clock=self._clock,
+            chance=self._chance,
+            settings=PostgresSettings(
+                max_depth=config.max_depth,
+                cancel_grace_us=round(config.cancel_grace * SECOND_US),
+                notify=not config.db_pooler,
+                prepare=not config.db_pooler,
+            ),
+            failpoint=self._failpoint,
+            log=self._log,
+        )
+        store.on_fatal(lambda error: self._on_broken("store", error))
+        store.on_reach(self._reached)
+        return store
+
+    def _reached(self, reached: bool) -> None:
+        """Health says NOT_SERVING while the database is away; calls get their own answers from the store."""
+        if self._parts is not None:
+            self._parts.rpc.set_ready(reached)
+
+    def _engine(self, store: Store, hub: WatchHub) -> Engine:
         config = self._config
         return Engine(
             store=store,
@@ -255,7 +293,7 @@ class Service:
             ),
         )
 
-    def _pool(self, engine: Engine, listener: PoolListener) -> Pool | None:
+    def _pool(self, engine: Engine, listener: PoolListener, jobs: Jobs) -> Pool | None:
         config, name = self._config, f"pool-{self._instance_id}"
         if self._embedded is not None:
             return DirectPool(
@@ -265,6 +303,7 @@ class Service:
                 worker_id=name,
                 app_path=config.app,
                 log=self._log,
+                follow_ups=lambda requests: follow_ups_of(requests, jobs, jobs.limits),
             )
         builtin = config.command is Command.DEV
         if config.app is None and not builtin:
@@ -298,6 +337,7 @@ class Service:
             served=served,
             facts=rpc_settings.ServerFacts(
                 version=version("jobwire"),
+                store_kind="postgresql" if isinstance(config.db, PostgresUrl) else "sqlite",
                 types=tuple(types),
                 start_time_us=self._started_us,
                 recovery=rpc_settings.RecoveryFacts(

@@ -141,6 +141,14 @@ def test_a_command_without_calls_does_nothing_and_says_so(
     assert list(tmp_path.glob("*.toml")) + list(tmp_path.glob("out")) == []
 
 
+@pytest.mark.parametrize("line", ["dev --memory --port 0", "serve", "db sql --schema"])
+def test_a_command_of_the_server_is_not_begun(line: str, jobwire: Jobwire) -> None:
+    shown = jobwire(f"--show-grpcurl {line}")
+
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert "makes no call that could be shown" in shown.stderr
+
+
 def test_version_without_its_server_makes_no_call(jobwire: Jobwire) -> None:
     assert "makes no call" in jobwire("version --show-grpcurl").stderr
 

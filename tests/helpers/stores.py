@@ -34,7 +34,9 @@ from jobwire_server.store.base import (
     Submitted,
     Transport,
 )
+from jobwire_server.store.settings import StoreSettings
 from jobwire_server.store.sqlite.store import SqliteSettings, SqliteStore
+from jobwire_server.store.verbs.store import DrivenStore
 from tests.helpers import fsck
 from tests.helpers.clock import ManualClock
 from tests.helpers.factories import new_job
@@ -53,7 +55,7 @@ class StoreRig:
     def __init__(self, path: Path | None, **settings: Any) -> None:
         self.clock = ManualClock()
         self.path = path
-        self.settings = SqliteSettings(**{"reserve_bytes": 0, **settings})
+        self.settings = self._made_settings(settings)
         self.chance: Callable[[], float] = lambda: 0.5
         self.failpoint: Failpoint = no_failpoint
         self.notices: list[CommitNotice] = []
@@ -61,7 +63,7 @@ class StoreRig:
         """Set by tests that damage the file on purpose: it is not checked at the end then."""
         self._crashes = itertools.count(1)
         self._log = io.StringIO()
-        self._store: SqliteStore | None = None
+        self._store: DrivenStore[Any] | None = None
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -74,11 +76,15 @@ class StoreRig:
     @property
     def file(self) -> Path:
         """Where its rows are, also those of a memory store."""
-        assert self._store is not None
+        assert isinstance(self._store, SqliteStore)
         return self._store._file
 
-    def subject(self) -> SqliteStore:
+    def _made_settings(self, settings: dict[str, Any]) -> StoreSettings:
+        return SqliteSettings(**{"reserve_bytes": 0, **settings})
+
+    def subject(self) -> DrivenStore[Any]:
         """A store like ours on the same path, not open yet."""
+        assert isinstance(self.settings, SqliteSettings)
         return SqliteStore(
             self.path,
             clock=self.clock,
@@ -101,7 +107,7 @@ class StoreRig:
     async def configure(self, **settings: Any) -> None:
         """Open it again with other settings; only before anything is in it."""
         await self.close()
-        self.settings = SqliteSettings(**{"reserve_bytes": 0, **settings})
+        self.settings = self._made_settings(settings)
         await self.open()
 
     async def close(self) -> None:
@@ -109,17 +115,25 @@ class StoreRig:
         if self._store is None:
             return
         if not self.tampered:
-            fsck.check(self.file)
+            self.check()
         await self._store.close()
         self._store = None
 
+    def check(self) -> None:
+        """Fold the log and hold it to the rows."""
+        fsck.check(self.file)
+
+    def time_after_restart(self, newest_us: int) -> int:
+        """What the store's time is right after a restart; `newest_us`: the newest time in it."""
+        return max(self.clock.wall_us(), newest_us)
+
     async def reopen(self) -> None:
-        """Stop in order and start again (file only)."""
+        """Stop in order and start again (not a memory store)."""
         await self.close()
         await self.open()
 
     async def crash(self) -> None:
-        """Start again from what is committed at this instant, as after a kill (file only).
+        """Start again from what is committed at this instant, as after a kill (not a memory store).
 
         The old store keeps its file and is thrown away; the new one gets a copy of what was committed.
         """
@@ -142,6 +156,19 @@ class StoreRig:
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table."""
         return fsck.dump(self.file)
+
+    def tamper(self, statement: str) -> None:
+        """Write behind the store's back."""
+        connection = apsw.Connection(str(self.file))
+        connection.execute(statement)
+        connection.close()
+
+    def forbid(self, condition: str) -> None:
+        """Let the database refuse each change of a job for which a condition on OLD and NEW holds."""
+        self.tamper(
+            f"CREATE TRIGGER forbidden BEFORE UPDATE ON job WHEN {condition} "
+            "BEGIN SELECT RAISE(ABORT, 'forbidden'); END"
+        )
 
     # --- verbs, in short ------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -65,6 +65,8 @@ from jobwire_server.store.base import (
     Transport,
 )
 from tests.helpers.factories import new_job
+from tests.helpers.postgres import PostgresServer
+from tests.helpers.postgres_rig import PostgresRig
 from tests.helpers.stores import StoreRig
 from tests.store.model import Change, Key, Model, ModelJob, Name, stale_code
 
@@ -108,11 +110,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(prefix="jobwire-model-", dir=memory if memory.is_dir() else None))
         self.runner = asyncio.Runner()
-        self.rig = StoreRig(
-            self.folder / "jobs.db",
+        self.rig = self.new_rig(
             event_retention_us=EVENT_AGE_S * SECOND_US,
             event_retention_count=EVENTS_KEPT,
             inline_content_bytes=8,
@@ -123,6 +122,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.floor = 0
         self.expected: list[Change] = []
         self.ids = itertools.count(1)
+
+    def new_rig(self, **settings: Any) -> StoreRig:
+        """The store that is driven."""
+        memory = Path("/dev/shm")
+        self.folder = Path(tempfile.mkdtemp(prefix="jobwire-model-", dir=memory if memory.is_dir() else None))
+        return StoreRig(self.folder / "jobs.db", **settings)
+
+    def remove_rig(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self.folder)
 
     def run(self, verb: Coroutine[Any, Any, T]) -> T:
         """Wait for one verb."""
@@ -142,10 +151,12 @@ class StoreMachine(RuleBasedStateMachine):
         return jobs[pick % len(jobs)] if jobs else None
 
     def teardown(self) -> None:
-        """Check the file once more from end to end."""
-        self.run(self.rig.close())
-        self.runner.close()
-        shutil.rmtree(self.folder)
+        """Check the store once more from end to end."""
+        try:
+            self.run(self.rig.close())
+            self.runner.close()
+        finally:
+            self.remove_rig()
 
     @initialize(target=cursors)
     def begin(self) -> int:
@@ -613,12 +624,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([-7200, -1, 1, 7200]))
     def jump_wall_clock(self, seconds: int) -> None:
-        """Somebody sets the clock; the store notices at its next start, and only forwards."""
+        """Somebody sets the server's clock. A store in a file notices at its next start, and only forwards; one in a
+        database never does."""
         self.rig.clock.jump_wall(seconds)
 
     def _restarted(self) -> None:
         newest_us = self.log[-1].time_us if self.log and self.log[-1].revision > self.floor else 0
-        self.model.now_us = max(self.rig.clock.wall_us(), newest_us)
+        self.model.now_us = self.rig.time_after_restart(newest_us)
 
     @rule()
     def crash(self) -> None:
@@ -777,11 +789,43 @@ async def _outcome(verb: Coroutine[Any, Any, object]) -> object:
 
 
 assert DAY_US
-TestStoreMachine = pytest.mark.timeout(300)(StoreMachine.TestCase)  # a failure takes its time to shrink
-TestStoreMachine.settings = settings(
-    max_examples=40 * int(os.environ.get("SCALE") or 1),
-    stateful_step_count=60,
-    deadline=None,
-    phases=[Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
+
+
+class PostgresMachine(StoreMachine):
+    """The same lives on PostgreSQL."""
+
+    server: ClassVar[PostgresServer]
+
+    def new_rig(self, **settings: Any) -> StoreRig:
+        """See `StoreMachine.new_rig`."""
+        return PostgresRig(self.server, **settings)
+
+    def remove_rig(self) -> None:
+        """See `StoreMachine.remove_rig`."""
+        assert isinstance(self.rig, PostgresRig)
+        self.rig.dispose()
+
+
+@pytest.fixture(scope="class")
+def postgres_for_machine(postgres: PostgresServer) -> None:
+    """Lets the machine know the server."""
+    PostgresMachine.server = postgres
+
+
+def _lives(examples: int) -> settings:
+    return settings(
+        max_examples=examples * int(os.environ.get("SCALE") or 1),
+        stateful_step_count=60,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+# A failure takes its time to shrink.
+TestStoreMachine = pytest.mark.timeout(300)(StoreMachine.TestCase)
+TestStoreMachine.settings = _lives(40)
+TestPostgresMachine = pytest.mark.timeout(300)(
+    pytest.mark.usefixtures("postgres_for_machine")(PostgresMachine.TestCase)
 )
+TestPostgresMachine.settings = _lives(20)

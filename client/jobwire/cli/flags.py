@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from jobwire.cli.faults import NO_CALL_TO_SHOW
 from jobwire.cli.invocation import COLORS, Invocation, Output, TimeStyle
 from jobwire.cli.params import DURATION
 
@@ -100,7 +101,7 @@ def command(name: str, *, makes_calls: bool = True, **attributes: Any) -> Callab
             if not invocation.flags.get("show_grpcurl"):
                 return function(invocation, *args, **given)
             if not makes_calls:
-                raise click.UsageError("--show-grpcurl: this command makes no calls")
+                raise click.UsageError(NO_CALL_TO_SHOW)
             from jobwire.cli.grpcurl import show  # noqa: PLC0415 - only when asked
 
             return show(invocation, lambda: function(invocation, *args, **given))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from jobwire_server.config.places import CONFIG_PATHS, CONFIG_VARIABLE, ConfigFile, ConfigInvalid, Origin
 from jobwire_server.config.values import Kind, read
 from jobwire_server.kernel.telemetry import LogFormat, LogLevel
 
@@ -21,18 +21,10 @@ __all__ = [
 ]  # fmt: skip
 
 ENVIRONMENT_PREFIX: Final = "JOBWIRE_"
-CONFIG_VARIABLE: Final = "JOBWIRE_CONFIG"
-CONFIG_PATHS: Final = (Path("jobwire.toml"), Path("/etc/jobwire/jobwire.toml"))
-"""Where a configuration file is looked for when none is named; the first that exists is read."""
-
 UNIX_PREFIX: Final = "unix:"
 SQLITE_PREFIX: Final = "sqlite:///"
 DEFAULT: Final = "default"
 """The place of a value that nobody named."""
-
-
-class ConfigInvalid(Exception):
-    """The configuration cannot be used; the message says where, why, and what would be right."""
 
 
 class Command(StrEnum):
@@ -101,7 +93,13 @@ SETTINGS: Final = (
         kind=Kind.TEXT,
         dev_default=".jobwire/dev.db",
         secret=True,
-        help="SQLite file that holds all jobs (a path, or sqlite:///PATH).",
+        help="Where jobs are kept: a SQLite file (a path, or sqlite:///PATH), or postgresql://USER:PASSWORD@HOST/NAME.",
+    ),
+    Setting(
+        name="db_pooler",
+        kind=Kind.FLAG,
+        default=False,
+        help="PostgreSQL is reached through a pooler in transaction mode: do without LISTEN and prepared statements.",
     ),
     Setting(
         name="memory",
@@ -225,14 +223,24 @@ class Tls:
     client_ca: Path | None = None
 
 
+class PostgresUrl(NamedTuple):
+    """Where a PostgreSQL database is, as its client library reads it. Shown without the password."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return re.sub(r"(?<=://)([^/@?]*?):[^/@?]*@", r"\1:***@", re.sub(r"(password=)[^&]*", r"\1***", self.url))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """What a server is started with, checked. Durations are seconds."""
 
     command: Command
     listen: str
-    db: Path | None
+    db: Path | PostgresUrl | None
     """None = a private temporary file."""
+    db_pooler: bool
     app: str | None
     slots: int
     max_jobs_per_child: int
@@ -248,16 +256,6 @@ class Config:
     insecure_no_auth: bool
     log_format: LogFormat
     log_level: LogLevel
-
-
-class Origin(NamedTuple):
-    """A value as somebody wrote it, and where."""
-
-    value: Any
-    place: str
-    """The flag, the environment variable, or FILE:LINE."""
-    named: str
-    """The same for error texts, which name the setting."""
 
 
 class Effective(NamedTuple):
@@ -290,7 +288,7 @@ def resolve(
     bounds, and no rule over several was looked at yet. Raises `ConfigInvalid`."""
     known = {setting.name: setting for setting in SETTINGS if command in setting.commands}
     _refuse_misspelled(environment)
-    file = _File.found(config, environment)
+    file = ConfigFile.found(config, environment)
     for key in file.values:
         if key not in {setting.name for setting in SETTINGS}:
             raise ConfigInvalid(f"{file.place(key)} has an unknown key {key!r}.{_did_you_mean(key, known)}")
@@ -309,7 +307,7 @@ def find_database(flag: str | None, environment: Mapping[str, str], config: Path
     `dev`. Raises `ConfigInvalid`, also when the store is no file.
     """
     [setting] = [setting for setting in SETTINGS if setting.name == "db"]
-    origin = _find(setting, {"db": flag}, environment, _File.found(config, environment))
+    origin = _find(setting, {"db": flag}, environment, ConfigFile.found(config, environment))
     text = str(setting.default_for(Command.DEV) if origin is None else _parse(setting, origin))
     if "://" in text and not text.startswith(SQLITE_PREFIX):
         raise ConfigInvalid("--db: these commands are for a store in a SQLite file. A database has tools of its own.")
@@ -334,6 +332,7 @@ def assemble(command: Command, settings: Sequence[Effective]) -> Config:
         command=command,
         listen=listen,
         db=None if memory else _database(values["db"]),
+        db_pooler=values["db_pooler"],
         app=values["app"],
         slots=values["slots"],
         max_jobs_per_child=values["max_jobs_per_child"],
@@ -354,40 +353,9 @@ def assemble(command: Command, settings: Sequence[Effective]) -> Config:
 # --- where values come from ---------------------------------------------------------------------------------------
 
 
-class _File(NamedTuple):
-    """The configuration file, if there is one."""
-
-    path: Path | None
-    text: str
-    values: Mapping[str, Any]
-
-    @classmethod
-    def found(cls, named: Path | None, environment: Mapping[str, str]) -> _File:
-        """Read the file that is named, else the first that exists."""
-        if named is None and environment.get(CONFIG_VARIABLE):
-            named = Path(environment[CONFIG_VARIABLE])
-        path = named if named is not None else next((path for path in CONFIG_PATHS if path.is_file()), None)
-        if path is None:
-            return cls(None, "", {})
-        try:
-            text = path.read_text(encoding="utf-8")
-            return cls(path, text, tomllib.loads(text))
-        except OSError as error:
-            raise ConfigInvalid(f"Cannot read the configuration file {path}: {error.strerror}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigInvalid(f"The configuration file {path} is not TOML: {error}.") from error
-
-    def place(self, key: str) -> str:
-        """Where `key` stands: FILE:LINE (TOML's own reader tells no lines)."""
-        pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
-        table = re.compile(rf"""\s*\[+\s*["']?{re.escape(key)}\b""")
-        for number, line in enumerate(self.text.splitlines(), start=1):
-            if pattern.match(line) or table.match(line):
-                return f"{self.path}:{number}"
-        return str(self.path)
-
-
-def _find(setting: Setting, flags: Mapping[str, Any], environment: Mapping[str, str], file: _File) -> Origin | None:
+def _find(
+    setting: Setting, flags: Mapping[str, Any], environment: Mapping[str, str], file: ConfigFile
+) -> Origin | None:
     if flags.get(setting.name) is not None:
         return Origin(flags[setting.name], setting.flag, setting.flag)
     variable = setting.variable
@@ -487,12 +455,16 @@ def _tls(values: Mapping[str, Any]) -> Tls | None:
     return Tls(cert=cert, key=key, client_ca=client_ca)
 
 
-def _database(text: str | None) -> Path:
+def _database(text: str | None) -> Path | PostgresUrl:
     if text is None:
         raise ConfigInvalid("No database is named. Say where jobs are kept: --db PATH, for example --db jobs.db.")
     if text.startswith(SQLITE_PREFIX):
         return Path(text.removeprefix(SQLITE_PREFIX))
+    if text.startswith(("postgresql://", "postgres://")):
+        return PostgresUrl(text)
     if "://" in text:
         scheme = text.partition("://")[0]
-        raise ConfigInvalid(f"--db: there is no store for {scheme!r} addresses here. Name a file, or sqlite:///PATH.")
+        raise ConfigInvalid(
+            f"--db: there is no store for {scheme!r} addresses. Name a file, sqlite:///PATH or postgresql://HOST/NAME."
+        )
     return Path(text)

@@ -108,6 +108,10 @@ class RpcServer:
         self._gate.enter(Phase.SERVING if serving else Phase.STARTING)
         self._health.set_serving(serving=serving and self._gate.phase is Phase.SERVING)
 
+    def set_ready(self, ready: bool) -> None:
+        """Say in health whether calls make sense now. They are let in all the same: each is told what is the matter."""
+        self._health.set_serving(serving=ready and self._gate.phase is Phase.SERVING)
+
     async def drain(self) -> None:
         """Let nobody new in, and ask every stream and long poll to end; unary calls in flight go on."""
         self._gate.enter(Phase.DRAINING)

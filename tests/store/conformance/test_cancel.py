@@ -115,8 +115,8 @@ async def _cancelled(rig: StoreRig, job_id: str) -> bool:
         return False
 
 
-async def test_a_wish_survives_a_crash(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_a_wish_survives_a_crash(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     await rig.add()
     lease = await rig.lease_one()
     await rig.store.cancel("default", lease.job_id)

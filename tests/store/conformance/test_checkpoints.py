@@ -137,8 +137,8 @@ async def test_a_checkpoint_writes_no_event(rig: StoreRig) -> None:
     assert (await rig.store.position(), await rig.events()) == before
 
 
-async def test_a_checkpoint_is_durable_when_the_heartbeat_is_answered(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_a_checkpoint_is_durable_when_the_heartbeat_is_answered(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     await rig.add()
     lease = await rig.lease_one()
     await rig.extend(lease, checkpoint=HALF)

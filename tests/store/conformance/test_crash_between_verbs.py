@@ -102,9 +102,9 @@ async def test_the_chains_hold_every_pair_of_verbs() -> None:
 
 @pytest.mark.parametrize("chain", _chains(), ids=lambda chain: chain[0])
 async def test_a_crash_between_any_two_verbs_loses_nothing_and_stops_nothing(
-    file_rig: StoreRig, chain: list[str]
+    durable_rig: StoreRig, chain: list[str]
 ) -> None:
-    rig = file_rig
+    rig = durable_rig
     await _prepare(rig)
     for place, verb in enumerate(chain):
         before = rig.dump()
@@ -118,8 +118,8 @@ async def test_a_crash_between_any_two_verbs_loses_nothing_and_stops_nothing(
         assert await rig.store.position() == position
 
 
-async def test_only_what_was_committed_survives(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_only_what_was_committed_survives(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     await rig.close()
 
     def fail(name: str) -> None:
@@ -137,8 +137,8 @@ async def test_only_what_was_committed_survives(file_rig: StoreRig) -> None:
     assert (await rig.store.counts()).by_state == {}
 
 
-async def test_a_store_can_be_read_in_full_after_every_restart(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_a_store_can_be_read_in_full_after_every_restart(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     await _prepare(rig)
     ids = [row[0] for row in rig.sql("SELECT id FROM job ORDER BY key")]
     before = [await rig.job(job_id) for job_id in ids]

@@ -207,8 +207,8 @@ async def test_one_report_whose_follow_up_fails_unexpectedly_takes_nobody_with_i
     assert await rig.state(bad.job_id) is State.PROCESSING
 
 
-async def test_a_success_and_its_follow_ups_survive_a_kill_together(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_a_success_and_its_follow_ups_survive_a_kill_together(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     lease = await _lease(rig)
     await rig.report(lease, _then(new_job(job_id="next")))
     await rig.crash()

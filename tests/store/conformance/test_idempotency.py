@@ -176,8 +176,8 @@ async def test_an_id_that_the_server_made_leaves_no_tombstone(rig: StoreRig) -> 
     assert rig.sql("SELECT * FROM tombstone") == []
 
 
-async def test_keys_survive_a_crash(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_keys_survive_a_crash(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     first = await _submit_one(rig)
     assert isinstance(first, Submitted)
     await rig.submit(new_job(), new_job(), atomic=True, request_id="batch", fingerprint=b"f", batch_id="b")

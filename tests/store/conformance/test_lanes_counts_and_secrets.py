@@ -83,12 +83,12 @@ async def test_callers_that_ask_together_get_one_secret(rig: StoreRig) -> None:
     assert len({task.result() for task in tasks}) == 1
 
 
-async def test_a_secret_is_the_same_after_any_restart(file_rig: StoreRig) -> None:
-    secret = await file_rig.store.secret("p")
-    await file_rig.crash()
-    assert await file_rig.store.secret("p") == secret
-    await file_rig.reopen()
-    assert await file_rig.store.secret("p") == secret
+async def test_a_secret_is_the_same_after_any_restart(durable_rig: StoreRig) -> None:
+    secret = await durable_rig.store.secret("p")
+    await durable_rig.crash()
+    assert await durable_rig.store.secret("p") == secret
+    await durable_rig.reopen()
+    assert await durable_rig.store.secret("p") == secret
 
 
 async def test_making_a_secret_is_no_event(rig: StoreRig) -> None:

@@ -180,8 +180,8 @@ async def test_concurrent_owners_never_get_the_same_job(rig: StoreRig) -> None:
     assert all(len(task.result()) <= 7 for task in tasks)
 
 
-async def test_a_lease_is_durable_before_it_is_handed_out(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_a_lease_is_durable_before_it_is_handed_out(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     await rig.add()
     lease = await rig.lease_one()
     await rig.crash()

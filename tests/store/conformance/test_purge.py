@@ -148,8 +148,8 @@ async def test_of_named_jobs_what_is_left_is_returned(rig: StoreRig) -> None:
     assert [event.sequence for event in await rig.events(job_id)] == [2]
 
 
-async def test_revisions_go_on_above_an_empty_log(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_revisions_go_on_above_an_empty_log(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     await _log_of(rig, event_retention_us=0, event_retention_count=0)
     await rig.store.purge(limit=100)
     assert await rig.store.position() == ((await rig.store.position()).epoch, 10, 10)

@@ -158,8 +158,8 @@ async def test_a_lease_whose_time_is_over_but_that_nobody_took_stands_and_can_be
     assert (await rig.report(lease, Succeeded())).code is ReportCode.RECORDED
 
 
-async def test_a_reattach_is_durable(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_a_reattach_is_durable(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     kept, lost = await _leased(rig, 2, owner=US)
     await _reattach(rig, kept, owner=REMOTE)
     await _reattach(rig, owner=US)

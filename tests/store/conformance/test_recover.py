@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import apsw
 import pytest
 
 from jobwire_server.domain.job import TERMINAL_STATES, Content, RetryPolicy, State
@@ -139,8 +138,8 @@ async def test_everything_but_the_lost_leases_keeps_every_byte(rig: StoreRig) ->
         assert set(before[table]) <= set(after[table])
 
 
-async def test_a_crash_between_batches_is_recovered_by_the_next_start(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_a_crash_between_batches_is_recovered_by_the_next_start(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     await rig.submit(*(new_job() for _ in range(5)))
     await rig.lease(5)
     await _recover(rig, limit=2)
@@ -150,8 +149,8 @@ async def test_a_crash_between_batches_is_recovered_by_the_next_start(file_rig: 
     assert (await rig.store.counts()).by_state == {State.PENDING: 5}
 
 
-async def test_a_crash_inside_a_batch_leaves_all_of_it_to_the_next(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_a_crash_inside_a_batch_leaves_all_of_it_to_the_next(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     await rig.submit(*(new_job() for _ in range(3)))
     await rig.lease(3)
     await rig.close()
@@ -171,21 +170,10 @@ async def test_a_crash_inside_a_batch_leaves_all_of_it_to_the_next(file_rig: Sto
     assert (await _recover(rig)).returned == 3
 
 
-def _tamper(rig: StoreRig, *statements: str) -> None:
-    connection = apsw.Connection(str(rig.file))
-    for statement in statements:
-        connection.execute(statement)
-    connection.close()
-
-
 async def test_a_row_that_cannot_be_reset_fails_with_the_reason_and_stops_nobody(rig: StoreRig) -> None:
     ids = [await rig.add() for _ in range(5)]
     await rig.lease(5)
-    _tamper(
-        rig,
-        "CREATE TRIGGER stubborn BEFORE UPDATE ON job WHEN NEW.state = 2 AND OLD.state = 3 AND "
-        f"NEW.id = '{ids[2]}' BEGIN SELECT RAISE(ABORT, 'stubborn'); END",
-    )
+    rig.forbid(f"NEW.state = 2 AND OLD.state = 3 AND NEW.id = '{ids[2]}'")
     assert await _recover(rig) == RecoveryBatch(returned=4, failed=1, cancelled=0, more=False)
     status = (await rig.job(ids[2])).status
     assert status.last_error is not None
@@ -195,10 +183,7 @@ async def test_a_row_that_cannot_be_reset_fails_with_the_reason_and_stops_nobody
 async def test_a_row_that_can_be_neither_reset_nor_failed_stops_nobody_and_ends_the_recovery(rig: StoreRig) -> None:
     ids = [await rig.add() for _ in range(5)]
     await rig.lease(5)
-    _tamper(
-        rig,
-        f"CREATE TRIGGER stuck BEFORE UPDATE ON job WHEN NEW.id = '{ids[0]}' BEGIN SELECT RAISE(ABORT, 'stuck'); END",
-    )
+    rig.forbid(f"NEW.id = '{ids[0]}'")
     returned = 0
     for _ in range(10):
         batch = await _recover(rig, limit=2)
@@ -214,7 +199,7 @@ async def test_a_row_that_can_be_neither_reset_nor_failed_stops_nobody_and_ends_
 async def test_a_row_whose_policy_is_unreadable_stops_nobody(rig: StoreRig) -> None:
     ids = [await rig.add(retry_policy=RetryPolicy()) for _ in range(3)]
     await rig.lease(3)
-    _tamper(rig, f"UPDATE job SET retry = '[20' WHERE id = '{ids[1]}'")
+    rig.tamper(f"UPDATE job SET retry = '[20' WHERE id = '{ids[1]}'")
     await _recover(rig)
     assert [await rig.state(ids[0]), await rig.state(ids[2])] == [State.PENDING, State.PENDING]
     rig.tampered = True

@@ -193,8 +193,8 @@ async def test_a_batch_that_does_not_fit_whole_is_refused_whole(rig: StoreRig) -
     assert (await rig.store.counts()).by_state == {State.PENDING: 2}
 
 
-async def test_the_depth_is_known_again_after_a_restart(file_rig: StoreRig) -> None:
-    rig = file_rig
+async def test_the_depth_is_known_again_after_a_restart(durable_rig: StoreRig) -> None:
+    rig = durable_rig
     await rig.configure(max_depth=2)
     await rig.job_in(State.COMPLETED)
     await rig.add()

@@ -11,7 +11,8 @@ import pytest
 
 from jobwire_server.domain.job import State
 from jobwire_server.store.base import JobFilter, ListQuery
-from jobwire_server.store.sqlite.listing import list_statement
+from jobwire_server.store.listing import list_statement
+from jobwire_server.store.sqlite.reader import SqliteReader
 from tests.helpers.factories import new_job
 from tests.helpers.stores import REMOTE, US, StoreRig
 
@@ -23,7 +24,7 @@ QUERIES = {
     if entry.name.endswith(".sql")
 }
 # The elements of an argument, and the rows that an inner query found.
-SCANS_ALLOWED = re.compile(r"SCAN (\w+ VIRTUAL TABLE|\(|page|holder|head|walk|CONSTANT ROW|\d+ CONSTANT)")
+SCANS_ALLOWED = re.compile(r"SCAN (\w+ VIRTUAL TABLE|\(|page|scan|holder|head|walk|CONSTANT ROW|\d+ CONSTANT)")
 # Statements that read a bounded stretch of an index or a table from one of its ends, or all of it on purpose.
 WHOLE_INDEX_ON_PURPOSE = {"count_states", "count_leased"}
 
@@ -106,7 +107,7 @@ async def test_every_list_is_served_by_an_index_from_where_the_page_begins(
     file_rig: StoreRig, wanted: str, full: bool
 ) -> None:
     query = ListQuery(FILTERS[wanted], 50, 1000, full)
-    statement, values = list_statement("default", query, "key, tenant", low=0, high=1000)
+    statement, values = list_statement(SqliteReader.dialect, "default", query, "key, tenant", low=0, high=1000)
     plan = _plan(file_rig, statement, tuple(values))
     assert _scans(plan) == [], plan
     assert any(re.match(r"SEARCH (job|label) USING", detail) for detail in plan), plan

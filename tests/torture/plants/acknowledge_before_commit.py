@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from jobwire_server.store.sqlite.writer import Intent, Rank, Writer
+from jobwire_server.store.sqlite.writer import Writer
+from jobwire_server.store.verbs.intent import Intent, Rank
 
 SLOW_DISK_SECONDS = 0.02
 

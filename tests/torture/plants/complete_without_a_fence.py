@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobwire_server.store.base import Report
-from jobwire_server.store.sqlite import reporting
-from jobwire_server.store.sqlite.transaction import Transaction
+from jobwire_server.store.sqlite.transaction import SqliteTransaction
+from jobwire_server.store.verbs import reporting
 from tests.torture.plants import deaf_worker
 
 
@@ -16,7 +16,7 @@ def plant() -> None:
     deaf_worker.plant()
     report = reporting._report
 
-    def report_unfenced(transaction: Transaction, reports: Sequence[Report]) -> Any:
+    def report_unfenced(transaction: SqliteTransaction, reports: Sequence[Report]) -> Any:
         rows: list[Any] = transaction.sql("SELECT key, fence FROM job WHERE state = 3").fetchall()
         current: dict[int, int] = dict(rows)
         return report(transaction, [one._replace(fence=current.get(one.key, one.fence)) for one in reports])

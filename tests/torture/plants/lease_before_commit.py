@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobwire_server.store.sqlite.writer import Rank
+from jobwire_server.store.verbs.intent import Rank
 from tests.torture.plants import acknowledge_before_commit
 
 SLOW_DISK_SECONDS = 0.1

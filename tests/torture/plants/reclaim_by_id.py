@@ -7,8 +7,8 @@ from typing import Any
 
 from jobwire_server.domain.job import State
 from jobwire_server.store.base import Sweep
-from jobwire_server.store.sqlite import control, moves, store, sweeps
-from jobwire_server.store.sqlite.transaction import Transaction
+from jobwire_server.store.verbs import control, moves, store, sweeps
+from jobwire_server.store.verbs.transaction import Transaction
 
 
 def plant() -> None:

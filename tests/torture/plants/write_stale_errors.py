@@ -7,16 +7,16 @@ from typing import Any
 
 from jobwire_server.domain.outcome import Failed
 from jobwire_server.store.base import Report, ReportCode
-from jobwire_server.store.sqlite import reporting
-from jobwire_server.store.sqlite.rows import encode_error
-from jobwire_server.store.sqlite.transaction import Transaction
+from jobwire_server.store.rows import encode_error
+from jobwire_server.store.sqlite.transaction import SqliteTransaction
+from jobwire_server.store.verbs import reporting
 
 
 def plant() -> None:
     """Put the bug in."""
     report = reporting._report
 
-    def report_and_write(transaction: Transaction, reports: Sequence[Report]) -> Any:
+    def report_and_write(transaction: SqliteTransaction, reports: Sequence[Report]) -> Any:
         answers = report(transaction, reports)
         for one, answer in zip(reports, answers, strict=True):
             if answer.code is ReportCode.LEASE_LOST and isinstance(one.outcome, Failed):

@@ -1,4 +1,4 @@
-"""What the verbs of one commit group share: the connection, one time, the next revision, and the notice to send."""
+"""A write transaction of SQLite, and what the writer thread knows between two of them."""
 
 from __future__ import annotations
 
@@ -8,65 +8,56 @@ from typing import Any
 import apsw
 
 from jobwire_server.kernel.telemetry import Log
-from jobwire_server.store.base import CommitNotice, Lane, Position
+from jobwire_server.store.base import CommitNotice, Position
 from jobwire_server.store.sqlite.connection import StoreClock
 from jobwire_server.store.sqlite.settings import SqliteSettings
+from jobwire_server.store.verbs.transaction import Transaction
 
 
-class Transaction:
+class SqliteTransaction(Transaction):
     """One open write transaction. Its counters count only when it commits (`WriterState.committed`)."""
 
     def __init__(self, state: WriterState, connection: apsw.Connection, now_us: int) -> None:
+        super().__init__(
+            position=Position(state.epoch, state.revision, state.compacted),
+            now_us=now_us,
+            settings=state.settings,
+            chance=state.chance,
+            log=state.log,
+        )
         self._connection = connection
-        self._state = state
-        self.settings = state.settings
-        self.chance = state.chance
-        self.log = state.log
-        self.now_us = now_us
-        self.revision = state.revision
-        """Newest revision given out, in this transaction or before it."""
-        self.depth = state.depth
-        self.compacted = state.compacted
-        self.pending: set[Lane] = set()
-        self.cancelled: list[tuple[int, int]] = []
-        self.due_us: int | None = None
+        self._queries = state.queries
+        self._depth = state.depth
+        self.full = state.full
 
     def run(self, name: str, /, **values: object) -> int:
-        """Run a statement that answers nothing; return how many rows it changed (its triggers' not counted)."""
-        self._connection.execute(self._state.queries[name], values)
+        """See `Transaction.run`."""
+        self._connection.execute(self._queries[name], values)
         return self._connection.changes()
 
-    def one(self, name: str, /, **values: object) -> Any:
-        """Run a statement and return the first column of its first row, None when there is no row."""
-        row = self.row(name, **values)
-        return None if row is None else row[0]
-
     def row(self, name: str, /, **values: object) -> tuple[Any, ...] | None:
-        """Run a statement and return its first row, None when there is none."""
-        return self._connection.execute(self._state.queries[name], values).fetchone()
+        """See `Transaction.row`."""
+        return self._connection.execute(self._queries[name], values).fetchone()
+
+    def tried(self, apply: Callable[[], None]) -> Exception | None:
+        """See `Transaction.tried`."""
+        self.sql("SAVEPOINT tried")
+        failure: Exception | None = None
+        try:
+            apply()
+        except (apsw.ConstraintError, AssertionError) as error:
+            self.sql("ROLLBACK TO tried")
+            failure = error
+        self.sql("RELEASE tried")
+        return failure
+
+    def unfinished(self) -> int:
+        """See `Transaction.unfinished`."""
+        return self._depth + self.depth_change
 
     def sql(self, statement: str, values: Sequence[object] = ()) -> apsw.Cursor:
-        """Run a statement that is not worth a file (savepoints, single values of `meta`)."""
+        """Run a statement that is not worth a file."""
         return self._connection.execute(statement, values)
-
-    def take_revisions(self, count: int) -> int:
-        """Reserve `count` revisions; return the one before the first of them."""
-        base = self.revision
-        self.revision += count
-        return base
-
-    def due_at(self, due_us: int) -> None:
-        """Remember the earliest due time among the jobs that became SCHEDULED or RETRYING."""
-        self.due_us = due_us if self.due_us is None else min(self.due_us, due_us)
-
-    def position(self) -> Position:
-        """Where the log stands once this transaction has committed."""
-        return Position(self._state.epoch, self.revision, self.compacted)
-
-    @property
-    def full(self) -> bool:
-        """True while the disk is full and new work is refused."""
-        return self._state.full
 
 
 class WriterState:
@@ -93,23 +84,14 @@ class WriterState:
         self.log = log
         self.full = False
 
-    def begin(self, connection: apsw.Connection) -> Transaction:
+    def begin(self, connection: apsw.Connection) -> SqliteTransaction:
         """Open a write transaction: IMMEDIATE, since an upgrade from reading ignores the busy timeout."""
         connection.execute("BEGIN IMMEDIATE")
-        return Transaction(self, connection, self.clock.now_us())
+        return SqliteTransaction(self, connection, self.clock.now_us())
 
-    def committed(self, transaction: Transaction) -> CommitNotice | None:
+    def committed(self, transaction: SqliteTransaction) -> CommitNotice | None:
         """Take over the counters of a committed transaction; return the notice to send, None when nothing changed."""
-        unchanged = self.revision == transaction.revision and self.compacted == transaction.compacted
         self.revision = transaction.revision
-        self.depth = transaction.depth
+        self.depth += transaction.depth_change
         self.compacted = transaction.compacted
-        if unchanged:
-            return None
-        due_us = transaction.due_us
-        return CommitNotice(
-            transaction.revision,
-            frozenset(transaction.pending),
-            tuple(transaction.cancelled),
-            None if due_us is None else max(0, due_us - transaction.now_us),
-        )
+        return transaction.notice()

@@ -1,78 +1,29 @@
-"""The one thread that writes: takes all intents that queued up while the last commit was syncing, applies them as one
-transaction, and answers each caller after the commit (group commit, design decision 5)."""
+"""The writing thread of SQLite: one transaction for each group, a reserve for a full disk, and a bound for the WAL."""
 
 from __future__ import annotations
 
-import asyncio
-import queue
-import threading
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import apsw
 
-from jobwire_server.domain.errors import StoreFull, StoreUnavailable, TooManyRequests
+from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.kernel.failpoint import Failpoint
 from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import CommitNotice
 from jobwire_server.store.sqlite.reserve import Reserve
 from jobwire_server.store.sqlite.settings import SqliteSettings
-from jobwire_server.store.sqlite.transaction import Transaction, WriterState
+from jobwire_server.store.sqlite.transaction import WriterState
+from jobwire_server.store.verbs.intent import Intent, Rank, by_verb, store_full
+from jobwire_server.store.verbs.writer import GroupWriter
 
-_STOP: Final = None
-_ROWS_WORTH_A_GROUP: Final = 4_000
-_ROWS_WORTH_NO_WAIT: Final = 128
-"""So many rows cost more than the commit that they would share with others: the thread gets them at the end of the
-turn, also while it is busy, so that it never waits for the loop."""
-_MOST_QUIET_TURNS: Final = 32
 _GROUPS_PER_WAL_LOOK: Final = 256
 _WAL_WAIT_MS: Final = 100
 
 
-class Rank(IntEnum):
-    """Order in which waiting intents get their place in a group."""
-
-    OUTCOME = 0
-    LEASE = 1
-    SUBMIT = 2
-    SWEEP = 3
-
-
-_APPLIED: Final = {Rank.OUTCOME: 0, Rank.SUBMIT: 1, Rank.LEASE: 2, Rank.SWEEP: 3}
-"""Order inside a transaction. Leases come after the submits that share it, so that a job may be stored and leased by
-one commit; when a group is cut at its bound, it is the submits that wait all the same."""
-
-
-class Intent:
-    """What one caller wants written, and where its answer goes."""
-
-    __slots__ = ("answer", "apply", "argument", "bytes", "future", "rank", "rows")
-
-    def __init__(
-        self,
-        rank: Rank,
-        apply: Callable[[Transaction, Sequence[Intent]], None],
-        argument: Any,
-        future: asyncio.Future[Any],
-        *,
-        rows: int = 1,
-        size: int = 0,
-    ) -> None:
-        self.rank = rank
-        self.apply = apply
-        """Applies all intents of a group that share this function; sets each one's `answer`."""
-        self.argument = argument
-        self.future = future
-        self.rows = rows
-        self.bytes = size
-        self.answer: Any = None
-        """The result, or an exception to raise: set inside the transaction, handed over after the commit."""
-
-
-class Writer:
-    """Owns the writing connection and its thread; `submit` and `stop` are called on the event loop."""
+class Writer(GroupWriter):
+    """Owns the writing connection."""
 
     def __init__(
         self,
@@ -85,142 +36,19 @@ class Writer:
         on_notice: Callable[[CommitNotice], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
+        super().__init__(settings=settings, on_notice=on_notice)
         self._connection = connection
         self._state = state
         self._settings = settings
         self._failpoint = failpoint
         self._reserve = reserve
-        self._on_notice = on_notice
         self._on_fatal = on_fatal
-        self._inbox: queue.SimpleQueue[list[Intent] | None] = queue.SimpleQueue()
-        self._outbox: list[Intent] = []
-        self._outbox_rows = 0
-        self._in_flight = 0
-        self._last_handed_over = 1
-        self._waiting: list[Intent] = []
-        self._queued_bytes = 0
-        self._broken: BaseException | None = None
         self._groups = 0
         self._wal = Path(connection.filename + "-wal")
-        self._stopping = False
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="jobwire-writer", daemon=True)
-        self._thread.start()
+        self.start()
 
-    # --- on the event loop ----------------------------------------------------------------------------------------
-
-    def submit(self, intent: Intent) -> None:
-        """Queue an intent; its future is resolved after its commit. Raises when the queue is over its bound."""
-        if self._broken is not None or self._stopping:
-            raise StoreUnavailable(f"The store is closed: {self._broken or 'the server is stopping'}.")
-        if self._queued_bytes + intent.bytes > self._settings.max_queued_bytes:
-            raise TooManyRequests("Too much is queued in front of the store: slow down.", retry_after_us=200_000)
-        self._queued_bytes += intent.bytes
-        was_small = self._outbox_rows < _ROWS_WORTH_NO_WAIT
-        self._outbox_rows += intent.rows
-        self._outbox.append(intent)
-        if self._outbox_rows >= _ROWS_WORTH_A_GROUP:
-            self._hand_over()
-        elif was_small and self._outbox_rows >= _ROWS_WORTH_NO_WAIT:
-            self._loop.call_soon(self._hand_over)
-        elif len(self._outbox) == 1 and self._in_flight == 0:
-            self._loop.call_soon(self._hand_over_when_quiet, 0, 0)
-
-    def _hand_over_when_quiet(self, seen: int, quiet_turns: int) -> None:
-        """Hand over when some turns of the loop in a row brought nothing new: no timer, and no wait when idle.
-
-        The larger the last group, the more turns: with many callers in flight the next one is a turn or two away, and
-        a commit shared by thirty costs each of them a third of one shared by seven (docs/adr/0003). A caller alone
-        waits for one turn.
-        """
-        gathered = len(self._outbox)
-        if not gathered or self._in_flight:
-            return
-        quiet_turns = quiet_turns + 1 if gathered == seen else 0
-        if quiet_turns >= min(self._last_handed_over, _MOST_QUIET_TURNS):
-            self._hand_over()
-        else:
-            self._loop.call_soon(self._hand_over_when_quiet, gathered, quiet_turns)
-
-    def _hand_over(self) -> None:
-        """Give the thread what has gathered.
-
-        It happens at the end of a turn of the loop, and again when the last group has been answered, not intent by
-        intent: so what arrives while a commit is syncing shares the next one, and the two threads hand the GIL to
-        each other once a group (docs/adr/0003). Only what is large by itself does not wait for that answer.
-        """
-        if self._outbox:
-            self._in_flight += len(self._outbox)
-            self._last_handed_over = len(self._outbox)
-            self._inbox.put(self._outbox)
-            self._outbox = []
-            self._outbox_rows = 0
-
-    async def stop(self) -> None:
-        """Finish what is queued and end the thread."""
-        if not self._stopping:
-            self._stopping = True
-            self._hand_over()
-            self._inbox.put(_STOP)
-        await self._loop.run_in_executor(None, self._thread.join)
-
-    def _deliver(self, group: Sequence[Intent], notice: CommitNotice | None) -> None:
-        self._in_flight -= len(group)
-        if self._in_flight == 0 and self._outbox:
-            self._loop.call_soon(self._hand_over_when_quiet, 0, 0)
-        for intent in group:
-            self._queued_bytes -= intent.bytes
-            if intent.future.done():
-                continue  # the caller went away; what it asked for is done all the same
-            if isinstance(intent.answer, BaseException):
-                intent.future.set_exception(intent.answer)
-            else:
-                intent.future.set_result(intent.answer)
-        if notice is not None:
-            self._on_notice(notice)
-
-    # --- in the thread --------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        running = True
-        while running or self._waiting:
-            if running:
-                running = self._collect()
-            group = self._next_group()
-            if group:
-                self._write(group)
+    def _close(self) -> None:
         self._connection.close()
-
-    def _collect(self) -> bool:
-        """Take everything that has queued up; wait for one only when nothing is left over. False = stop."""
-        inbox = self._inbox
-        if not self._waiting:
-            first = inbox.get()
-            if first is None:
-                return False
-            self._waiting += first
-        while True:
-            try:
-                more = inbox.get_nowait()
-            except queue.Empty:
-                return True
-            if more is None:
-                return False
-            self._waiting += more
-
-    def _next_group(self) -> list[Intent]:
-        """As many waiting intents as one transaction may hold, by rank, then in order of arrival."""
-        waiting = self._waiting
-        waiting.sort(key=lambda intent: intent.rank)
-        rows = size = 0
-        for count, intent in enumerate(waiting):
-            rows += intent.rows
-            size += intent.bytes
-            if count and (rows > self._settings.max_group_rows or size > self._settings.max_group_bytes):
-                self._waiting = waiting[count:]
-                return waiting[:count]
-        self._waiting = []
-        return waiting
 
     def _write(self, group: list[Intent]) -> None:
         if self._broken is not None:
@@ -280,7 +108,7 @@ class Writer:
         transaction = self._state.begin(self._connection)
         try:
             self._failpoint("group.after_begin")
-            for apply, intents in _by_verb(group):
+            for apply, intents in by_verb(group):
                 apply(transaction, intents)
             self._failpoint("group.before_commit")
             self._connection.execute("COMMIT")
@@ -295,11 +123,6 @@ class Writer:
         except Exception as error:
             raise StoreUnavailable(f"The answer was lost after the commit: {error}.") from error
         return notice
-
-    def _write_one_by_one(self, group: Sequence[Intent]) -> None:
-        for intent in group:
-            intent.answer = None
-            self._write([intent])
 
     def _write_on_full_disk(self, group: list[Intent]) -> None:
         """New work is refused; what lets running jobs finish may use the reserve."""
@@ -320,24 +143,3 @@ class Writer:
         self._broken = error
         self._refuse(group, StoreUnavailable(f"The store failed: {error}."))
         self._loop.call_soon_threadsafe(self._on_fatal, error)
-
-    def _refuse(self, group: Sequence[Intent], error: BaseException) -> None:
-        for intent in group:
-            intent.answer = error
-        if group:
-            self._answer(group, None)
-
-    def _answer(self, group: Sequence[Intent], notice: CommitNotice | None) -> None:
-        self._loop.call_soon_threadsafe(self._deliver, group, notice)
-
-
-def store_full() -> StoreFull:
-    """The refusal of new work while the disk is full."""
-    return StoreFull("The disk is full: free space, or try later.", retry_after_us=5_000_000)
-
-
-def _by_verb(group: Sequence[Intent]) -> list[tuple[Callable[[Transaction, Sequence[Intent]], None], list[Intent]]]:
-    verbs: dict[Callable[[Transaction, Sequence[Intent]], None], list[Intent]] = {}
-    for intent in sorted(group, key=lambda intent: _APPLIED[intent.rank]):
-        verbs.setdefault(intent.apply, []).append(intent)
-    return list(verbs.items())

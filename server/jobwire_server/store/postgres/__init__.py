@@ -1,0 +1,1 @@
+"""The PostgreSQL driver: any number of servers on one database, each equal to the others (docs/adr/0014)."""

@@ -1,0 +1,242 @@
+"""What goes on between servers: what others committed is told to this one, what this one committed to the others, and
+each says that it is there.
+
+The truth is the log, which is looked at every now and then (`poll_us`, jittered). NOTIFY makes it quicker and nothing
+else: one at a time, at most twenty a second, on a connection of its own, since it takes a lock of the whole database
+and must not stand in a transaction that writes jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import select
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import psycopg
+
+from jobwire_server.domain.errors import StoreUnavailable
+from jobwire_server.domain.job import State
+from jobwire_server.domain.lifecycle import Event, step
+from jobwire_server.kernel.loop import Backoff
+from jobwire_server.kernel.telemetry import Log, LogEvent
+from jobwire_server.store.base import CommitNotice, Lane
+from jobwire_server.store.postgres.connection import Connection, sentence
+from jobwire_server.store.postgres.settings import PostgresSettings
+
+_CHANNEL: Final = "jobwire"
+_BETWEEN_TWO_SECONDS: Final = 0.05
+_STRETCH: Final = 5_000
+"""Most revisions that are looked at in one statement."""
+_BACKOFF: Final = Backoff(first_seconds=0.1, factor=2.0, max_seconds=5.0)
+_FENCED: Final = {State.CANCELLED: step(State.PROCESSING, Event.CANCEL).fence}
+"""By how much the fence of a running job rises when it is ended by force: its holder knows the one before."""
+
+
+class Stretch(NamedTuple):
+    """Revisions that others have written: after the first, up to the last."""
+
+    after: int
+    upto: int
+
+
+class Neighbours:
+    """A thread with a connection of its own. `start` and `stop` belong to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Connection],
+        queries: Mapping[str, str],
+        settings: PostgresSettings,
+        chance: Callable[[], float],
+        log: Log,
+        on_notice: Callable[[CommitNotice], None],
+        on_reach: Callable[[bool], None],
+    ) -> None:
+        """`on_notice`: told of what others committed; `on_reach`: whether the database can be reached, at each change.
+        Both on the event loop."""
+        self._connect = connect
+        self._queries = queries
+        self._settings = settings
+        self._chance = chance
+        self._log = log
+        self._on_notice = on_notice
+        self._on_reach = on_reach
+        self._loop = asyncio.get_running_loop()
+        self._guard = threading.Lock()
+        self._seen = 0
+        self._foreign: list[Stretch] = []
+        self._tell = False
+        self._stopping = threading.Event()
+        self._instance_id: str | None = None
+        self._present_until_us = 0
+        self._connection: Connection | None = None
+        self._failures = 0
+        self._awake, self._wake = socket.socketpair()
+        self._awake.setblocking(False)
+        self._wake.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="jobwire-neighbours", daemon=True)
+
+    # --- called by others -----------------------------------------------------------------------------------------
+
+    def start(self, revision: int) -> None:
+        """Follow the log from a revision on."""
+        self._seen = revision
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Say good-bye and end the thread. Idempotent."""
+        if self._thread.is_alive():
+            self._stopping.set()
+            self._rouse()
+            await self._loop.run_in_executor(None, self._thread.join)
+        self._wake.close()
+        self._awake.close()
+
+    def appear(self, instance_id: str) -> None:
+        """Say that this instance is there, now and as long as the thread runs; returns when it is said.
+
+        Called in some other thread. Raises `StoreUnavailable`.
+        """
+        try:
+            with self._connect() as connection:
+                self._say(connection, instance_id)
+        except psycopg.Error as error:
+            raise StoreUnavailable(
+                f"PostgreSQL cannot be written: {sentence(error)}.", retry_after_us=500_000
+            ) from error
+        self._instance_id = instance_id
+
+    def committed(self, before: int, newest: int) -> None:
+        """This server has just committed the revisions after `before`, up to `newest`. Called in the writing thread."""
+        with self._guard:
+            if before > self._seen:
+                self._foreign.append(Stretch(self._seen, before))
+            self._seen = max(self._seen, newest)
+            rouse = bool(self._foreign) or (self._settings.notify and not self._tell)
+            self._tell = self._settings.notify
+        if rouse:
+            self._rouse()
+
+    def _rouse(self) -> None:
+        try:
+            self._wake.send(b"x")
+        except (BlockingIOError, OSError):
+            return  # it is awake, or gone
+
+    # --- in the thread --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._turn()
+            except (psycopg.Error, StoreUnavailable) as error:
+                self._lost(error)
+        self._say_good_bye()
+
+    def _turn(self) -> None:
+        connection = self._connection or self._open()
+        self._wait(connection)
+        self._look(connection)
+        if self._tell and not self._stopping.is_set():
+            self._tell = False
+            connection.execute(f"NOTIFY {_CHANNEL}", prepare=False)
+            self._stopping.wait(_BETWEEN_TWO_SECONDS)
+
+    def _open(self) -> Connection:
+        connection = self._connection = self._connect()
+        if self._settings.notify:
+            connection.execute(f"LISTEN {_CHANNEL}", prepare=False)
+        if self._failures:
+            self._failures = 0
+            self._report(reached=True)
+        self._look(connection)
+        return connection
+
+    def _wait(self, connection: Connection) -> None:
+        """Wait until something is to be told or heard, at most until it is time to look at the log again."""
+        seconds = self._settings.poll_us / 1_000_000 * (0.5 + self._chance())
+        select.select([self._awake.fileno(), connection.fileno()], [], [], seconds)
+        self._drain_wakes()
+        for _ in connection.notifies(timeout=0):
+            pass  # that there was one says all; the log says the rest
+
+    def _drain_wakes(self) -> None:
+        try:
+            while self._awake.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def _look(self, connection: Connection) -> None:
+        """Tell this server what others have committed meanwhile."""
+        row = connection.execute(self._queries["look"]).fetchone()
+        if row is None:
+            raise AssertionError("the store has no epoch: its row in jobwire.meta is gone")
+        newest, now_us = row
+        with self._guard:
+            stretches, self._foreign = self._foreign, []
+            if newest > self._seen:
+                stretches.append(Stretch(self._seen, newest))
+                self._seen = newest
+        for stretch in stretches:
+            for after in range(stretch.after, stretch.upto, _STRETCH):
+                self._tell_of(connection, Stretch(after, min(after + _STRETCH, stretch.upto)), now_us)
+        if self._instance_id is not None and now_us > self._present_until_us - self._settings.presence_us // 2:
+            self._say(connection, self._instance_id)
+            self._present_until_us = now_us + self._settings.presence_us
+
+    def _tell_of(self, connection: Connection, stretch: Stretch, now_us: int) -> None:
+        row = connection.execute(self._queries["foreign_events"], stretch._asdict()).fetchone()
+        lanes, cancelled, due_us = row or ("[]", "[]", None)
+        notice = CommitNotice(
+            self._seen,
+            frozenset(Lane(*lane) for lane in json.loads(lanes)),
+            tuple((key, fence - _FENCED.get(State(state), 0)) for key, fence, state in json.loads(cancelled)),
+            None if due_us is None else max(0, due_us - now_us),
+        )
+        self._on_loop(self._on_notice, notice)
+
+    def _say(self, connection: Connection, instance_id: str) -> None:
+        connection.execute(
+            self._queries["appear"], {"instance_id": instance_id, "presence_us": self._settings.presence_us}
+        )
+        connection.execute(self._queries["forget_servers"])
+
+    def _say_good_bye(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            if self._instance_id is not None:
+                connection.execute(self._queries["disappear"], {"instance_id": self._instance_id})
+        except psycopg.Error as error:
+            self._log.warning(LogEvent.STORE_LOST, error=sentence(error))  # it will be found dead instead
+        finally:
+            connection.close()
+
+    def _lost(self, error: Exception) -> None:
+        """The connection is lost: try again after a while, longer each time, no two servers at the same moments."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self._failures += 1
+        if self._failures == 1:
+            self._log.warning(LogEvent.STORE_LOST, error=sentence(error))
+            self._report(reached=False)
+        self._stopping.wait(_BACKOFF.after(self._failures) * (0.5 + self._chance()))
+
+    def _report(self, *, reached: bool) -> None:
+        if reached:
+            self._log.info(LogEvent.STORE_FOUND)
+        self._on_loop(self._on_reach, reached)
+
+    def _on_loop(self, call: Callable[[Any], None], argument: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, argument)
+        except RuntimeError:
+            return  # the loop has ended before its store

@@ -1,0 +1,2 @@
+-- Index: event_pkey.
+DELETE FROM event WHERE revision <= %(revision)s::bigint

@@ -1,0 +1,27 @@
+-- Leases the chosen jobs, in order, to one owner; one that somebody holds by hand is passed over. What it sets is
+-- Event.LEASE of the lifecycle table. The rows are picked once and for all: without MATERIALIZED the planner may run the
+-- inner query again and again, and lease more than was asked for. Index: job_pkey.
+WITH picked AS MATERIALIZED (
+  SELECT job.key, r.n
+  FROM jsonb_array_elements_text(%(keys)s::jsonb) WITH ORDINALITY AS r (value, n)
+  JOIN job ON job.key = r.value::bigint
+  WHERE job.state IS NOT DISTINCT FROM 2
+  FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE job
+SET
+  state = %(state)s::smallint,
+  attempt = attempt + %(attempt_step)s::integer,
+  fence = fence + %(fence_step)s::integer,
+  revision = %(base)s::bigint + picked.n,
+  sequence = sequence + 1,
+  change_us = %(now)s::bigint,
+  start_us = %(now)s::bigint,
+  lease_expire_us = %(now)s::bigint + least(%(lease_us)s::bigint, timeout_us + %(grace_us)s::bigint),
+  transport = %(transport)s::smallint,
+  instance_id = %(instance_id)s::text,
+  worker_id = %(worker_id)s::text,
+  progress_percent = NULL,
+  progress_message = NULL
+FROM picked
+WHERE job.key = picked.key

@@ -1,0 +1,2 @@
+-- Index: job_pkey, last entry.
+SELECT max(key) FROM job

@@ -1,0 +1,1 @@
+SELECT value FROM secret WHERE purpose = %(purpose)s::text

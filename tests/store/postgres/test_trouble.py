@@ -1,0 +1,195 @@
+"""What becomes of callers when the database, or the way to it, fails: nothing is lost, or doubled, or untrue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from jobwire_server.domain.errors import StoreUnavailable
+from jobwire_server.domain.job import State
+from jobwire_server.domain.outcome import Succeeded
+from jobwire_server.store.base import Report, ReportCode, Submission
+from jobwire_server.store.postgres.connection import refusal_of
+from jobwire_server.store.postgres.store import PostgresStore
+from jobwire_server.store.postgres.writer import OutcomeUnknown
+from tests.helpers.factories import new_job
+from tests.helpers.postgres import PostgresServer
+from tests.helpers.postgres_proxy import PostgresProxy
+from tests.helpers.postgres_rig import PostgresRig
+
+pytestmark = pytest.mark.asyncio
+
+PATIENCE = 30.0
+
+
+# --- a database that would not keep what it promises ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ((130_010, "on", "on", "on", False), "needs 14 or newer"),
+        ((160_014, "off", "on", "on", False), "fsync = off"),
+        ((160_014, "on", "off", "on", False), "full_page_writes = off"),
+        ((160_014, "on", "on", "off", False), "synchronous_commit = off"),
+        ((160_014, "on", "on", "on", True), "name the primary"),
+    ],
+)
+async def test_a_database_that_could_lose_what_was_acknowledged_is_refused_with_the_remedy(
+    facts: tuple[int, str, str, str, bool], said: str
+) -> None:
+    assert said in (refusal_of(*facts) or "")
+
+
+@pytest.mark.parametrize("commit", ["on", "local", "remote_write", "remote_apply"])
+async def test_a_database_that_syncs_before_it_answers_is_taken(commit: str) -> None:
+    assert refusal_of(140_000, "on", "on", commit, False) is None
+
+
+async def test_a_server_does_not_start_on_a_database_that_answers_before_it_syncs(postgres_rig: PostgresRig) -> None:
+    rig = postgres_rig
+    rig.tamper(f"ALTER DATABASE {rig.database} SET synchronous_commit = off")
+    with pytest.raises(StoreUnavailable, match="synchronous_commit = off"):
+        await rig.subject().open()
+
+
+async def test_a_server_does_not_start_on_a_database_without_fsync() -> None:
+    with pytest.raises(StoreUnavailable, match="fsync = off"):
+        PostgresServer(fsync="off")
+
+
+async def test_a_database_that_is_not_there_is_named_with_what_to_do(tmp_path: Path, postgres_rig: PostgresRig) -> None:
+    postgres_rig.url = f"postgresql:///jobs?host={tmp_path}&user=jobwire"
+    with pytest.raises(StoreUnavailable, match=r"cannot be reached: .* See that it runs, and that --db names it"):
+        await postgres_rig.subject().open()
+
+
+# --- connections that are lost ----------------------------------------------------------------------------------------
+
+
+async def test_a_session_that_was_ended_between_two_calls_is_not_even_noticed(postgres_rig: PostgresRig) -> None:
+    rig = postgres_rig
+    ids = []
+    for _ in range(5):
+        ids.append(await rig.add())
+        rig.cut()
+        assert [await rig.state(job_id) for job_id in ids] == [State.PENDING] * len(ids)
+        rig.cut()
+
+
+async def test_a_session_that_ends_in_the_middle_of_a_transaction_leaves_no_half_of_it(
+    postgres_rig: PostgresRig,
+) -> None:
+    rig = postgres_rig
+    await rig.close()
+    cuts = iter([True, True, False])
+
+    def cut(name: str) -> None:
+        if name == "group.after_begin" and next(cuts):
+            rig.cut()
+
+    rig.failpoint = cut
+    await rig.open()
+    with pytest.raises(StoreUnavailable):
+        await rig.submit(new_job(), new_job())
+    assert rig.sql("SELECT count(*) FROM job") == [(0,)]
+    await rig.submit(new_job(), new_job())
+    assert rig.sql("SELECT count(*) FROM job") == [(2,)]
+
+
+@pytest_asyncio.fixture
+async def through_proxy(
+    postgres_rig: PostgresRig, tmp_path: Path
+) -> AsyncIterator[tuple[PostgresProxy, PostgresStore]]:
+    """A store whose way to the database can break."""
+    proxy = PostgresProxy(tmp_path / "proxy", postgres_rig.server.folder)
+    direct = postgres_rig.url
+    postgres_rig.url = direct.replace(str(postgres_rig.server.folder), str(proxy.folder))
+    store = postgres_rig.subject()
+    postgres_rig.url = direct
+    assert isinstance(store, PostgresStore)
+    await store.open()
+    yield proxy, store
+    await store.close()
+    proxy.close()
+
+
+async def test_a_commit_whose_answer_never_comes_is_called_unknown_and_the_same_request_settles_it(
+    through_proxy: tuple[PostgresProxy, PostgresStore], postgres_rig: PostgresRig
+) -> None:
+    proxy, store = through_proxy
+    for number in range(10):
+        submission = Submission("default", [new_job(request_id=f"k{number}", fingerprint=b"f")])
+        proxy.lose_commits(1)
+        with pytest.raises(OutcomeUnknown, match="ask again with the same request_id"):
+            await store.submit(submission)
+        receipt = await store.submit(submission)
+        assert receipt.answers[0].created is False, "it had happened"
+    assert proxy.commits_lost == 10
+    assert postgres_rig.sql("SELECT count(*) FROM job") == [(10,)]
+
+
+async def test_a_report_whose_commit_was_not_answered_is_known_when_it_comes_again(
+    through_proxy: tuple[PostgresProxy, PostgresStore], postgres_rig: PostgresRig
+) -> None:
+    proxy, store = through_proxy
+    await postgres_rig.add()
+    lease = await postgres_rig.lease_one()
+    report = Report(lease.key, lease.fence, Succeeded())
+    proxy.lose_commits(1)
+    with pytest.raises(OutcomeUnknown):
+        await store.report([report])
+    [answer] = await store.report([report])
+    assert (answer.code, answer.state) == (ReportCode.DUPLICATE, State.COMPLETED)
+
+
+# --- a database that dies ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mortal() -> Iterator[PostgresServer]:
+    """A PostgreSQL that may be killed."""
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.mark.timeout(120)
+async def test_a_database_that_was_killed_is_waited_for_and_nothing_acknowledged_is_lost(
+    mortal: PostgresServer,
+) -> None:
+    rig = PostgresRig(mortal)
+    await rig.open()
+    store = rig.store
+    assert isinstance(store, PostgresStore)
+    reached: list[bool] = []
+    changed = asyncio.Event()
+
+    def note(now: bool) -> None:
+        reached.append(now)
+        changed.set()
+
+    store.on_reach(note)
+    acknowledged: list[str] = []
+    for _ in range(3):
+        acknowledged += [await rig.add() for _ in range(5)]
+        changed.clear()
+        mortal.kill()
+        with pytest.raises(StoreUnavailable, match="does not answer now"):
+            await rig.add()
+        await asyncio.wait_for(changed.wait(), PATIENCE)
+        assert reached[-1] is False, "health is told"
+        changed.clear()
+        mortal.start()
+        await asyncio.wait_for(changed.wait(), PATIENCE)
+        assert reached[-1] is True
+        rig.reconnect()
+        acknowledged.append(await rig.add())
+    found = await store.get("default", acknowledged, full=False)
+    assert len(acknowledged) == 18
+    assert all(job is not None for job in found)
+    await rig.close()

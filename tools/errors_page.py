@@ -68,7 +68,7 @@ _FAILURES: Final[Mapping[str, tuple[str, str]]] = {
 
 _ADVICE: Final[Mapping[str, str]] = {
     "FIELD_INVALID": "Correct the fields that `BadRequest` names.",
-    "PAYLOAD_TOO_LARGE": "Keep the data elsewhere and pass a reference to it.",
+    "PAYLOAD_TOO_LARGE": "Keep the data elsewhere and pass a reference to it; send fewer jobs in one call.",
     "BATCH_TOO_LARGE": "Split the batch; the limit is in `ServerInfo.max_batch_size`.",
     "REQUEST_ID_REUSED": "Use a new `request_id` for a new request; the one that was used stands for other content.",
     "LEASE_TOKEN_MALFORMED": "Send the `lease_token` of the assignment, byte for byte.",

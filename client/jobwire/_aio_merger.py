@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from jobwire._calls import Call
@@ -35,14 +36,8 @@ class AioMerger:
 
         A caller that is cancelled takes nothing from the others; its job may come to be, as with any call.
         """
-        loop = asyncio.get_running_loop()
-        woken: asyncio.Future[None] = loop.create_future()
-
-        def wake() -> None:
-            if not woken.done():
-                woken.set_result(None)
-
-        waiting = Waiting(call, self._wire.now(), wake)
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(call, self._wire.now(), partial(_wake, woken))
         self._merging.enter(waiting)
         try:
             if waiting.verdict is None:
@@ -57,6 +52,8 @@ class AioMerger:
             raise
         if waiting.verdict is Word.ALONE:
             return await self._wire.run(call, since=waiting.since)
+        if waiting.verdict is None or waiting.verdict is Word.LATE:
+            raise self._wire.timeout_of(call)
         return submitted(waiting.verdict)
 
     async def _wait(self, waiting: Waiting, woken: asyncio.Future[None]) -> None:
@@ -66,7 +63,7 @@ class AioMerger:
         finally:
             self._deadlines.discard(waiting)
         if waiting.verdict is None:
-            raise self._wire.timeout_of(waiting.call)
+            self._merging.leave(waiting)
 
     async def _lead(self, leader: Waiting) -> None:
         batch = self._merging.take(leader)
@@ -76,6 +73,11 @@ class AioMerger:
         except JobwireError as error:
             outcome = error
         self._merging.settle(leader, outcome)
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
 
 
 class _Deadlines:

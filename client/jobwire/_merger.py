@@ -50,13 +50,15 @@ class Merger:
             raise
         if waiting.verdict is Word.ALONE:
             return self._wire.run(call, since=waiting.since)
+        if waiting.verdict is None or waiting.verdict is Word.LATE:
+            raise self._wire.timeout_of(call)
         return submitted(waiting.verdict)
 
     def _wait(self, waiting: Waiting, woken: threading.Event) -> None:
         self._wire.await_event(woken, waiting.call.seconds)
         with self._lock:
             if waiting.verdict is None:
-                raise self._wire.timeout_of(waiting.call)
+                self._merging.leave(waiting)
 
     def _lead(self, leader: Waiting) -> None:
         with self._lock:

@@ -27,6 +27,7 @@ from jobwire._requests import (
     batch_answer,
 )
 from jobwire.errors import (
+    CallTimeout,
     ClientClosed,
     DeadlineExceeded,
     JobwireError,
@@ -52,6 +53,8 @@ class Word(Enum):
     """Take a batch and make its call."""
     ALONE = "alone"
     """Ask again with a call of one's own: the answer in the batch does not say enough, or the batch was at fault."""
+    LATE = "late"
+    """The time is over: raise that of one's own call, not that of the batch."""
 
 
 Verdict: TypeAlias = Submitted | JobwireError | Word
@@ -194,6 +197,8 @@ class Merging:
                 return None
         elif not isinstance(error, _OF_EVERYBODY):
             return Word.ALONE
+        if isinstance(error, CallTimeout):
+            return Word.LATE
         return copy(error)  # each caller raises its own: a traceback grows where an exception is raised
 
 
@@ -227,5 +232,5 @@ def submitted(verdict: Verdict | None) -> Submitted:
     """Return the answer, or raise the error."""
     if isinstance(verdict, JobwireError):
         raise verdict
-    assert isinstance(verdict, Submitted), "who is told to lead or to ask alone does that first"
+    assert isinstance(verdict, Submitted), "who is told a word does what it says"
     return verdict

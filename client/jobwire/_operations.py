@@ -30,7 +30,6 @@ from jobwire._requests import (
 )
 from jobwire.durations import Duration, parse_duration
 from jobwire.errors import ArgumentInvalid, DeadlineExceeded, JobwireError, ServerBug, Unavailable
-from jobwire.filtering import compile_filter, split_filter
 from jobwire.models import Job, JobFilter, ServerInfo, WatchCursor, WorkerInfo
 from jobwire.settings import Settings, positive
 from jobwire.v1 import admin_service_pb2, job_pb2, job_service_pb2
@@ -132,6 +131,8 @@ class Operations:
         """What the server looks for, and what is left to look for here."""
         if not isinstance(where, str):
             return filter_of(where), None
+        from jobwire.filtering import split_filter  # noqa: PLC0415 - a language that most programs do not speak
+
         split = split_filter(where, now=self._ambient.clock.now())
         return split.condition, split.keeps if split.rest else None
 
@@ -203,7 +204,7 @@ class Operations:
         if unknown:
             raise ArgumentInvalid(f"watch() has no option {unknown[0]!r}.")
         query = EventQuery(
-            conditions=compile_filter(where, now=self._ambient.clock.now()) if isinstance(where, str) else where,
+            conditions=self._compiled(where) if isinstance(where, str) else where,
             job_ids=tuple(options.get("job_ids", ())),
             after=options.get("after"),
             snapshot=options.get("snapshot", False),
@@ -213,6 +214,11 @@ class Operations:
             conflate=options.get("conflate", False),
         )
         return EventFollow(query, limit=self._limit(options.get("timeout")), contact=self._contact())
+
+    def _compiled(self, text: str) -> job_pb2.JobFilter:
+        from jobwire.filtering import compile_filter  # noqa: PLC0415
+
+        return compile_filter(text, now=self._ambient.clock.now())
 
     def wait(self, job_id: str, timeout: Duration | None) -> EndWait:
         """GetJob, again and again, until the job has ended."""

@@ -310,6 +310,8 @@ class AsyncClient:
                 async for event in watch:
                     for handle in waiting.take(event):
                         yield handle
+                    if not waiting:
+                        return
             for handle in waiting.rest():
                 yield handle
         while waiting:

@@ -310,6 +310,8 @@ class Client:
             with self.watch(job_ids=waiting.ids, snapshot=True, until_all_terminal=True, timeout=left) as watch:
                 for event in watch:
                     yield from waiting.take(event)
+                    if not waiting:
+                        return
             yield from waiting.rest()
         while waiting:
             yield from self._ends_among_others(waiting, time)

@@ -79,6 +79,10 @@ KEYS: Mapping[str, Key] = MappingProxyType({
 """Every setting that a context, and the environment, may hold."""
 
 
+CLIENT_VARIABLES = frozenset({FILE_VARIABLE, CONTEXT_VARIABLE, *(key.variable for key in KEYS.values())})
+"""Every variable that a client reads. None holds a secret: of certificates and keys they say where they are."""
+
+
 class Place(StrEnum):
     """Who said what a setting is."""
 

@@ -43,6 +43,7 @@ from jobwire_server.recovery import Recovery, RecoveryReport, RecoverySettings
 from jobwire_server.rpc import settings as rpc_settings
 from jobwire_server.rpc.pool_listener import PoolListener
 from jobwire_server.rpc.server import Interceptor, RpcServer, Served
+from jobwire_server.rpc.work.desk import follow_ups_of
 from jobwire_server.scheduler import Scheduler, SweepSettings
 from jobwire_server.store.base import Store
 from jobwire_server.store.sqlite.store import SqliteSettings, SqliteStore
@@ -134,7 +135,7 @@ class Service:
         jobs = Jobs(store=store, hub=hub, clock=clock, new_id=new_job_id, log=log, expect=engine.dispatcher.expect)
         served = Served(jobs, hub, store, engine)
         listener = PoolListener(served, clock=clock, chance=self._chance, log=log)
-        pool = self._pool(engine, listener)
+        pool = self._pool(engine, listener, jobs)
         finding = await self._find_handlers(undo, pool)
 
         await self._step("open and migrate store", self._open_store(undo, store))
@@ -292,7 +293,7 @@ class Service:
             ),
         )
 
-    def _pool(self, engine: Engine, listener: PoolListener) -> Pool | None:
+    def _pool(self, engine: Engine, listener: PoolListener, jobs: Jobs) -> Pool | None:
         config, name = self._config, f"pool-{self._instance_id}"
         if self._embedded is not None:
             return DirectPool(
@@ -302,6 +303,7 @@ class Service:
                 worker_id=name,
                 app_path=config.app,
                 log=self._log,
+                follow_ups=lambda requests: follow_ups_of(requests, jobs, jobs.limits),
             )
         builtin = config.command is Command.DEV
         if config.app is None and not builtin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from jobwire.cli.context_file import changing
+from jobwire.cli.faults import CliError
 from jobwire.contexts import KEYS
 from tests.cli.conftest import Jobwire
 from tests.cli.scripted import ScriptedServer
@@ -276,6 +279,19 @@ def test_a_folder_that_cannot_be_written_says_so(
     assert ran.exit_code == 2
     assert ran.stderr.startswith("error[OUTPUT_UNWRITABLE] cannot write ")
     assert "JOBWIRE_CONTEXTS=FILE" in ran.stderr
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    """JOBWIRE_CONTEXTS=/dev/null means no contexts; a change must not put a file in the place of the device. A pipe
+    stands for the device here, so that a failure costs nothing."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(CliError, match="it is no regular file"), changing(pipe):
+        pass
+
+    assert pipe.is_fifo()
 
 
 def test_reading_a_setting_loads_neither_grpc_nor_what_writes_files(path: Path) -> None:

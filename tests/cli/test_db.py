@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,28 @@ def test_status_says_what_a_store_is_and_what_is_in_it(jobwire: Jobwire, store: 
     lines = jobwire(f"db status --db {store}").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["Store", "Server", "Schema", "Epoch", "Log", "Jobs"]
     assert lines[5].split(maxsplit=1)[1] == "PENDING 1 · COMPLETED 1"
+
+
+COMMANDS = ["status", "check", "migrate", 'sql "SELECT 1 AS one"', "sql --schema", "restore {backup}"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "backup {backup} --force"])
+def test_every_format_is_known_to_every_command(jobwire: Jobwire, store: Path, tmp_path: Path, command: str) -> None:
+    backup = tmp_path / "backup.db"
+    jobwire(f"db backup {backup} --db {store}")
+
+    def said(form: str) -> str:
+        ran = jobwire(f"db {command.format(backup=backup)} --db {store} -o {form}")
+        assert ran.exit_code == 0, ran.stderr
+        return ran.stdout
+
+    assert isinstance(json.loads(said("json")), dict)
+    assert all(isinstance(json.loads(row), dict) for row in said("jsonl").splitlines())
+    assert re.match(r"\w+:", said("yaml"))
+    assert said("id") == f"{backup if command.startswith('backup') else store}\n"
+    assert said("none") == ""
+    assert said("table")
+    assert said("wide")
 
 
 def test_the_store_is_found_as_a_server_finds_it(
@@ -124,9 +147,8 @@ def test_a_sound_store_passes_the_check_and_a_damaged_one_is_told_row_by_row(job
     people, programs = jobwire(f"db check --db {store}"), jobwire(f"db check --db {store} -o json --limit 1")
 
     assert people.exit_code == programs.exit_code == 11
-    assert people.stdout.splitlines()[0].startswith(
-        "✕ job done: its row and its last event differ: revision 3, the log 2;"
-    )
+    first = people.stdout.splitlines()[0]
+    assert first.startswith("✕ job done: its row and its last event differ: revision 3, the log 2;")
     assert people.stderr.startswith(f"error[STORE_DAMAGED] {store} has 2 problems\n")
     found = json.loads(programs.stdout)
     assert (found["sound"], found["more"], len(found["problems"])) == (False, True, 1)

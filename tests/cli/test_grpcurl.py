@@ -54,13 +54,25 @@ LINES: Mapping[str, tuple[str, list[str], str]] = {
     "job retry": ("job retry waiting --delay 1h", ["JobService/RetryJob"], ""),
     "job delete": ("job delete ended", ["JobService/DeleteJob"], ""),
     "top": ("top", ["AdminService/GetServerInfo", "JobService/ListJobs"], "JobService/ListJobs"),
+    **{
+        f"bench {kind}": (f"bench {kind}", ["AdminService/GetServerInfo", "JobService/SubmitJob"], "for each job")
+        for kind in ("submit", "watch", "e2e")
+    },
     "worker list": ("worker list", ["AdminService/ListWorkers"], "AdminService/ListWorkers"),
     "check ready": ("check ready", ["grpc.health.v1.Health/Check"], ""),
     "check workers": ("check workers", ["AdminService/ListWorkers"], "AdminService/ListWorkers"),
     "check queue": ("check queue mail", ["JobService/ListJobs"], "JobService/ListJobs"),
 }
 """By command: a line, the methods that it shows, and what it says comes next."""
-NO_CALLS = {"proto", "conformance", "explain", *(f"config {verb}" for verb in NOUNS["config"])}
+NO_CALLS = {
+    "proto",
+    "conformance",
+    "explain",
+    "help",
+    "cheat",
+    "completion",
+    *(f"config {verb}" for verb in NOUNS["config"]),
+}
 
 
 def every_command() -> Iterator[str]:
@@ -119,7 +131,7 @@ def test_a_command_without_calls_does_nothing_and_says_so(
 ) -> None:
     monkeypatch.setenv("JOBWIRE_CONTEXTS", str(tmp_path / "config.toml"))
     rest = {"proto": "--out out", "conformance": "--list", "config get": "address", "config set": "timeout 1s",
-            "config use": "--none", "explain": "--list"}  # fmt: skip
+            "config use": "--none", "explain": "--list", "completion": "bash"}  # fmt: skip
     monkeypatch.chdir(tmp_path)
 
     shown = jobwire(f"{command} {rest.get(command, '')} --show-grpcurl")
@@ -127,6 +139,14 @@ def test_a_command_without_calls_does_nothing_and_says_so(
     assert (shown.exit_code, shown.stdout) == (2, "")
     assert "--show-grpcurl: this command makes no call" in shown.stderr
     assert list(tmp_path.glob("*.toml")) + list(tmp_path.glob("out")) == []
+
+
+@pytest.mark.parametrize("line", ["dev --memory --port 0", "serve", "db sql --schema"])
+def test_a_command_of_the_server_is_not_begun(line: str, jobwire: Jobwire) -> None:
+    shown = jobwire(f"--show-grpcurl {line}")
+
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert "makes no call that could be shown" in shown.stderr
 
 
 def test_version_without_its_server_makes_no_call(jobwire: Jobwire) -> None:

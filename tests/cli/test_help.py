@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ from jobwire.cli.root import LazyGroup, root
 from jobwire.cli.topics import ENVIRONMENT, TOPICS
 from jobwire.contexts import CONTEXT_VARIABLE, FILE_VARIABLE, KEYS
 from jobwire.errors import CATALOGUE
-from jobwire.filtering import FIELDS
+from jobwire.filtering import FIELDS, split_filter
 from tests.cli.conftest import Jobwire
 from tools.errors_page import _FAILURES as FAILURES_IN_THE_DOCS
 
@@ -134,3 +135,26 @@ def test_a_code_that_is_spelt_wrong_finds_its_neighbours() -> None:
     assert near("JOB_NOT_FUOND")[0] == "JOB_NOT_FOUND"
     assert near("lease")[0] == "LEASE_LOST"
     assert near("") == []
+
+
+def test_the_page_about_filters_names_every_field_as_the_code_does() -> None:
+    page = (CLI.parents[2] / "docs/reference/filters.md").read_text()
+    rows = {cells[1].strip(" `"): cells for cells in (line.split("|") for line in page.splitlines()) if len(cells) == 6}
+
+    for entry in FIELDS:
+        _, _, meaning, example, looked_for, _ = rows[entry.name]
+        assert entry.meaning.removesuffix(".") in meaning
+        assert example.strip(" `") == entry.example
+        left = split_filter(entry.example, now=datetime(2026, 11, 21, tzinfo=UTC)).rest
+        assert ("the reader" if left else "the server") in looked_for
+
+
+def test_the_program_on_the_page_about_filters_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (CLI.parents[2] / "docs/reference/filters.md").read_text()
+    program = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    (*_, said) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert program is not None
+
+    exec(compile(program[1], "filters.md", "exec"), {})
+
+    assert capsys.readouterr().out.endswith(said)

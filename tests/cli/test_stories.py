@@ -146,6 +146,15 @@ def test_flags_change_a_clone(jobwire: Jobwire, service: Service, tmp_path: Path
     assert clone.spec.HasField("schedule_time")
 
 
+def test_another_payload_has_nothing_of_the_origins(jobwire: Jobwire, service: Service) -> None:
+    jobwire("submit later --job-id a -d 1")
+    service.jobs["a"].spec.payload.content_encoding = "gzip"
+
+    jobwire("job clone a -d 2")
+
+    assert cloned(service).spec.payload == job_pb2.Payload(content_type="application/json", text="2")
+
+
 def editor(tmp_path: Path, script: str) -> str:
     """A program that edits the file which it is given."""
     path = tmp_path / "editor.sh"

@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from jobwire.cli import overview
 from jobwire.cli.overview import Snapshot, counted, screen_lines
 from jobwire.v1 import admin_service_pb2, job_pb2
 from tests.cli.conftest import Jobwire
@@ -114,6 +117,22 @@ def test_one_queue_can_be_looked_at_alone(jobwire: Jobwire) -> None:
     assert [queue["queue"] for queue in document["queues"]] == ["web"]
     assert document["queues"][0]["states"]["JOB_STATE_PENDING"] == 1
     assert [job["spec"]["queue"] for job in document["oldest"]] == ["web"]
+
+
+def test_a_look_reads_so_many_jobs_and_no_more(
+    jobwire: Jobwire, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "_MOST_JOBS", 3)
+    monkeypatch.setattr(overview, "_MOST_FAILED", 2)
+    for job_type in ("later", "fail"):
+        for _ in range(6):
+            jobwire(f"submit {job_type} -q")
+
+    document = json.loads(jobwire("top -o json").stdout)
+
+    assert (document["is_cut"], document["queues"][0]["states"]["JOB_STATE_PENDING"]) == (True, 3)
+    assert (document["failed_is_cut"], document["failed_within_1h"]) == (True, 2)
+    assert "open 3+ · 3+ pending · 2+ submitted in the last hour failed" in jobwire("top").stdout
 
 
 def test_an_interval_below_the_bound_is_refused(jobwire: Jobwire) -> None:

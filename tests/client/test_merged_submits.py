@@ -12,12 +12,41 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from jobwire import errors
+from jobwire import Client, errors
+from jobwire._channel import open_channel
 from jobwire._merging import MOST_IN_FLIGHT
+from jobwire.settings import Settings
 from tests.client.both import Actor, acting
 from tests.helpers.scripted_servicer import Refusal, ScriptedServer
 
 pytestmark = pytest.mark.asyncio
+
+
+class Interrupted(BaseException):
+    """What Ctrl+C, or another library's way to stop a thread, is to the client."""
+
+
+class InterruptedChannel:
+    """A channel whose first call of an RPC is interrupted in the middle."""
+
+    def __init__(self, inner: grpc.Channel, rpc: str) -> None:
+        self._inner = inner
+        self._rpc = rpc
+        self._once = [Interrupted()]
+
+    def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
+        call = self._inner.unary_unary(method, *arguments, **options)
+
+        def interrupted(request: Any, **options: Any) -> Any:
+            answer = call(request, **options)
+            if method.endswith(f"/{self._rpc}") and self._once:
+                raise self._once.pop()
+            return answer
+
+        return interrupted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 class Submitters:
@@ -38,7 +67,7 @@ class Submitters:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._pool, verb, self._actor.client)
             return await verb(self._actor.client)
-        except errors.JobwireError as error:
+        except (errors.JobwireError, Interrupted) as error:
             return error
 
     async def crowd(self, *payloads: int, **options: Any) -> list[asyncio.Task[Any]]:
@@ -178,6 +207,23 @@ async def test_a_caller_in_a_hurry_gives_up_alone(server: ScriptedServer, actor:
     assert "1" not in {job.spec.payload.text for job in server.memory.jobs.values()}, "it was not sent"
 
 
+async def test_when_a_merged_call_is_not_answered_in_time_each_is_told_of_its_own(
+    server: ScriptedServer, actor: Actor
+) -> None:
+    server.servicer.hold("BatchSubmitJobs")
+    async with submitting(server, actor) as submitters:
+        crowd = await submitters.crowd(0, 1, 2, deadline="1s")
+        server.servicer.release("SubmitJob")
+        await server.servicer.until_called("BatchSubmitJobs")
+        await asyncio.wait(crowd)
+        server.servicer.release("BatchSubmitJobs")
+
+    assert [type(task.result()) for task in crowd] == [errors.CallTimeout] * 3
+    assert {str(task.result()) for task in crowd} == {
+        f"The server at {server.address} did not answer SubmitJob within 1 s."
+    }
+
+
 async def test_closing_the_client_ends_all_who_wait(server: ScriptedServer, actor: Actor) -> None:
     async with submitting(server, actor) as submitters:
         crowd = await submitters.crowd(0, 1, 2)
@@ -216,6 +262,24 @@ async def test_a_cancelled_task_takes_nothing_from_the_others(server: ScriptedSe
     assert len(server.memory.jobs) == len(server.memory.keys), "no job twice"
 
 
+async def test_an_interrupted_thread_takes_nothing_from_the_others(server: ScriptedServer) -> None:
+    def connect(settings: Settings) -> Any:
+        return InterruptedChannel(open_channel(settings), "BatchSubmitJobs")
+
+    async with acting("sync", server.address) as actor:
+        actor.client = Client.from_settings(actor.client.settings, connect=connect)
+        async with submitting(server, actor) as submitters:
+            crowd = await submitters.crowd(*range(4))
+            server.servicer.release("SubmitJob")
+
+    found = [task.result() for task in crowd]
+    (interrupted,) = [n for n, each in enumerate(found) if isinstance(each, Interrupted)]
+    assert [payload_of(server, each.id) for each in found if not isinstance(each, Interrupted)] == [
+        n for n in range(4) if n != interrupted
+    ]
+    assert len(server.memory.jobs) == len(server.memory.keys), "no job twice"
+
+
 async def test_when_all_are_cancelled_at_once_the_client_works_on(server: ScriptedServer) -> None:
     async with acting("aio", server.address) as actor, submitting(server, actor) as submitters:
         crowd = await submitters.crowd(*range(4))
@@ -239,5 +303,7 @@ async def test_many_callers_over_a_server_that_comes_and_goes_get_a_job_each(
             await server.stop()
             await server.start()
 
-    assert [payload_of(server, task.result().id) for task in tasks] == list(range(32))
+    found = [task.result() for task in tasks]
+    assert [each for each in found if isinstance(each, errors.JobwireError)] == []
+    assert [payload_of(server, handle.id) for handle in found] == list(range(32))
     assert len(server.memory.jobs) == 32

@@ -80,6 +80,14 @@ def test_what_talks_to_the_server_is_async_in_the_async_twin_only() -> None:
     assert all(inspect.isasyncgenfunction(getattr(AsyncClient, name)) for name in yields)
 
 
+@pytest.mark.parametrize("name", ["submit", "run", "map"])
+def test_both_manners_of_a_typed_job_take_the_same(name: str) -> None:
+    sync, aio = getattr(jobwire.Submitter, name), getattr(jobwire.Submitter, f"a{name}")
+
+    assert signature(sync) == signature(aio)
+    assert inspect.iscoroutinefunction(aio) == (name != "map")
+
+
 def run(code: str) -> Any:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     return json.loads(done.stdout)

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
+from jobwire import AsyncClient
 from jobwire.v1 import job_pb2 as jpb
 from jobwire.v1 import job_service_pb2 as pb
 from jobwire.v1 import worker_service_pb2 as wpb
@@ -51,17 +52,17 @@ async def _spawn(world: World, command: str, *arguments: str, store: Path | None
     )
 
 
-async def killed_in_the_middle(world: World, command: str, *arguments: str) -> None:
-    """Run a copying command and kill it when it has copied and not yet checked: the copy has no name then."""
+async def ended_in_the_middle(world: World, number: signal.Signals, command: str, *arguments: str) -> int | None:
+    """Run a copying command and signal it when it has copied and not yet checked: the copy has no name then."""
     process = await _spawn(world, command, *arguments)
     assert process.stderr is not None
     line = ""
     while "checking" not in line:
         line = (await process.stderr.readline()).decode()
         assert line, "it was over before it could be killed"
-    process.kill()
+    process.send_signal(number)
     await process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    return process.returncode
 
 
 @asynccontextmanager
@@ -151,6 +152,38 @@ async def test_watchers_workers_and_clients_of_the_old_life_are_told_the_truth(w
             assert (await client.get(job_id)).status.state == jpb.JOB_STATE_COMPLETED
 
 
+async def test_who_waits_for_a_job_across_a_restore_gets_the_result_that_stands(world: World) -> None:
+    """What it has seen last is newer than anything in the backup."""
+    backup = world.folder / "backup.db"
+    server = await world.serving()
+    async with AsyncClient(f"unix:{world.socket}") as sdk:
+        job = await sdk.submit("elsewhere")
+        await db(world, "backup", str(backup))
+        await asyncio.wait([asyncio.create_task(sdk.submit("echo", "x")) for _ in range(30)])
+        updates = job.watch()
+        async with grpc.aio.insecure_channel(f"unix:{world.socket}") as channel:
+            await _pull(worker_service_pb2_grpc.WorkerServiceStub(channel))  # type: ignore[no-untyped-call]
+            async for update in updates:
+                seen = update.status.revision
+                if update.state == "PROCESSING":
+                    break
+        result = asyncio.create_task(job.result())
+        server.send(signal.SIGTERM)
+        assert await server.wait(30) == 0
+        await db(world, "restore", str(backup))
+        await world.serving()
+
+        async with grpc.aio.insecure_channel(f"unix:{world.socket}") as channel:
+            workers: Any = worker_service_pb2_grpc.WorkerServiceStub(channel)  # type: ignore[no-untyped-call]
+            again = await _pull(workers)
+            mine = jpb.Payload(text='"mine"', content_type="application/json")
+            await workers.CompleteJob(wpb.CompleteJobRequest(lease_token=again.lease_token, result=mine))
+        assert await result == "mine"
+        told = [update.status async for update in updates]
+        assert told[-1].state == "COMPLETED"
+        assert told[-1].revision > seen
+
+
 async def test_a_backup_that_is_killed_leaves_nothing_under_its_name(world: World) -> None:
     backup = world.folder / "backup.db"
     await world.serving()
@@ -158,13 +191,24 @@ async def test_a_backup_that_is_killed_leaves_nothing_under_its_name(world: Worl
         job_id = await client.submit("echo", '"x"')
         await client.reaches(job_id, jpb.JOB_STATE_COMPLETED)
 
-        await killed_in_the_middle(world, "backup", str(backup))
+        code = await ended_in_the_middle(world, signal.SIGKILL, "backup", str(backup))
 
+        assert code == -signal.SIGKILL
         assert not backup.exists()
         assert (await db(world, "check"))["sound"]
         await client.submit("echo")
     await db(world, "backup", str(backup))
     assert (await db(world, "check", store=backup))["sound"]
+
+
+async def test_a_backup_that_is_told_to_stop_leaves_nothing_at_all(world: World) -> None:
+    await world.serving()
+    before = {path.name for path in world.folder.iterdir()}
+
+    code = await ended_in_the_middle(world, signal.SIGTERM, "backup", str(world.folder / "backup.db"))
+
+    assert code == 143
+    assert {path.name for path in world.folder.iterdir()} == before
 
 
 async def test_a_restore_that_is_killed_leaves_the_store_that_was_there(world: World) -> None:
@@ -178,8 +222,9 @@ async def test_a_restore_that_is_killed_leaves_the_store_that_was_there(world: W
     await server.wait(20)
     epoch = (await db(world, "status"))["epoch"]
 
-    await killed_in_the_middle(world, "restore", str(backup))
+    code = await ended_in_the_middle(world, signal.SIGKILL, "restore", str(backup))
 
+    assert code == -signal.SIGKILL
     await world.serving()
     async with world.client() as client:
         assert (await client.get(job_id)).status.state == jpb.JOB_STATE_COMPLETED

@@ -13,6 +13,7 @@ from jobwire_server.config import (
     Config,
     ConfigInvalid,
     Effective,
+    PostgresUrl,
     check_listen,
     find_database,
     load,
@@ -120,7 +121,7 @@ def test_serve_needs_a_database_and_dev_has_one() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"db": "postgresql://host/db"}, "no store for 'postgresql'"),
+        ({"db": "mysql://host/db"}, "no store for 'mysql'"),
         ({"tls_cert": "a.pem"}, "both --tls-cert and --tls-key"),
         ({"tls_client_ca": "a.pem"}, "both --tls-cert and --tls-key"),
         ({"tls_cert": "a.pem", "tls_key": "b.pem"}, "TLS file a.pem does not exist"),
@@ -129,6 +130,13 @@ def test_serve_needs_a_database_and_dev_has_one() -> None:
 def test_settings_that_cannot_work_are_refused(flags: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigInvalid, match=message):
         serve(**flags)
+
+
+def test_a_database_is_shown_without_its_password() -> None:
+    db = serve(db="postgresql://ada:secret@db.internal/jobs?password=secret&sslmode=require").db
+
+    assert isinstance(db, PostgresUrl)
+    assert str(db) == "postgresql://ada:***@db.internal/jobs?password=***&sslmode=require"
 
 
 def test_two_settings_for_one_thing_are_refused() -> None:
@@ -225,7 +233,9 @@ def test_a_password_in_an_address_is_not_shown_and_not_read_as_one_where_there_i
     shown = in_force(Command.SERVE, effective(db=address))
 
     assert "hunter2" not in shown
-    assert 'db = "postgresql://me:REDACTED@host/db?password=REDACTED&sslmode=require"' in shown
+    assert 'db = "postgresql://me:***@host/db?password=***&sslmode=require"' in shown
+    assert "hunter" not in str(serve(db=address).db)
+    assert "hunter" not in in_force(Command.SERVE, effective(db="postgresql://me:hunt/er@2@host/db"))
     assert 'db = "sqlite:///data/jobs.db"' in in_force(Command.SERVE, effective(db="sqlite:///data/jobs.db"))
 
 

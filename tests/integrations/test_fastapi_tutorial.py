@@ -18,7 +18,6 @@ from tests.helpers.processes import REPOSITORY
 from tests.integrations.web import Event, browser, event_source
 
 PAGE = (REPOSITORY / "docs/tutorials/fastapi-progress.md").read_text(encoding="utf-8")
-EXAMPLE = REPOSITORY / "examples/fastapi"
 _FILE = re.compile(r"^```\w+\n(?:# |<!-- )([\w.]+)(?: -->)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -30,13 +29,6 @@ def files_of(page: str) -> dict[str, str]:
 def commands_of(page: str) -> list[str]:
     """The commands that the page says to type."""
     return re.findall(r"^\$ (.*)$", page, re.MULTILINE)
-
-
-def test_the_page_shows_the_files_of_the_example() -> None:
-    shown = files_of(PAGE)
-    assert sorted(shown) == ["jobs.py", "page.html", "web.py"]
-    for name, text in shown.items():
-        assert text == (EXAMPLE / name).read_text(encoding="utf-8"), name
 
 
 @asynccontextmanager

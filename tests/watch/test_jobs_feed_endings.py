@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any, cast
 
 import pytest
 
@@ -12,8 +13,8 @@ from jobwire_server.domain.errors import (
     Draining,
     StreamAge,
 )
-from jobwire_server.domain.job import DEFAULT_TENANT, State
-from jobwire_server.store.base import JobFilter
+from jobwire_server.domain.job import DEFAULT_TENANT, TERMINAL_STATES, State
+from jobwire_server.store.base import JobFilter, Store
 from jobwire_server.watch.hub import ProgressNote
 from jobwire_server.watch.requests import Batch
 from tests.helpers.clock import ManualClock
@@ -63,6 +64,36 @@ async def test_the_initial_state_of_jobs_that_have_ended_is_the_whole_watch() ->
 
         assert [job.job_id for batch in seen for job in batch.snapshots] == [job_id]
         assert seen[-1].initial_state_complete
+
+
+class EndsWhenRead:
+    """A store one of whose jobs ends right after anybody has read it for the first time."""
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def get(self, tenant: str, job_ids: Sequence[str], *, full: bool) -> Any:
+        found = await self._inner.get(tenant, job_ids, full=full)
+        for job in found:
+            if job is not None and job.status.state not in TERMINAL_STATES:
+                await self._inner.cancel(tenant, job.job_id)
+        return found
+
+
+async def test_a_job_that_ends_while_its_initial_state_is_read_keeps_nobody_waiting() -> None:
+    """Were its end overlooked, this clock would let the watch wait for ever."""
+    async with World(clock=ManualClock(), around=lambda store: cast("Store", EndsWhenRead(store))) as world:
+        job_id = await world.stores.add()
+        watch = world.watch(job_ids=(job_id,), until_all_terminal=True, send_initial_state=True)
+
+        seen = [batch async for batch in watch]
+
+        states = [job.status.state for batch in seen for job in batch.snapshots]
+        states += [entry.event.state for batch in seen for entry in batch.entries]
+        assert states[-1] is State.CANCELLED
 
 
 async def test_a_removed_job_counts_as_ended() -> None:

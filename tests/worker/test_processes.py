@@ -148,12 +148,13 @@ async def test_errors_and_steering_cross_the_pipe() -> None:
 
 async def test_a_child_inherits_neither_files_nor_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBWIRE_TOKEN", "secret")
-    monkeypatch.setenv("JOBWIRE_ADDRESS", "localhost:1")
+    for name, value in (("ADDRESS", "localhost:1"), ("TLS_CA", "ca.pem"), ("CONTEXTS", os.devnull)):
+        monkeypatch.setenv(f"JOBWIRE_{name}", value)  # a client in a handler finds its server as the worker does
     with (tmp_path / "jobs.db.lock").open("w") as lock:
         os.set_inheritable(lock.fileno(), True)
         async with children() as worker:
             found = decoded(await worker.server.outcome(worker.server.offer("inheritance")))
-    assert found["names"] == ["JOBWIRE_ADDRESS"]
+    assert sorted(found["names"]) == ["JOBWIRE_ADDRESS", "JOBWIRE_CONTEXTS", "JOBWIRE_TLS_CA"]
     assert found["files"]
     assert not [file for file in found["files"] if str(tmp_path) in file]
 

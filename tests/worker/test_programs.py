@@ -105,6 +105,7 @@ async def test_a_program_finds_its_job_in_the_environment_and_nothing_of_ours_be
 ) -> None:
     monkeypatch.setenv("JOBWIRE_TOKEN", "secret")
     monkeypatch.setenv("JOBWIRE_ADDRESS", "jobs:7780")
+    monkeypatch.delenv("JOBWIRE_CONTEXTS", raising=False)
     code = "import os, json; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('JOBWIRE_')}))"
     clock = ManualClock()
     async with programs(*python(code), clock=clock) as worker:

@@ -139,6 +139,9 @@ class _Bench:
         for _ in range(self.plan.clients):
             self._servers.append(self._stack.enter_context(Server(self._invocation)))
         self._servers[0].info()  # a server that is not there is told now, in one sentence
+        if self._invocation.sheet is not None:
+            self._submit(0, "")
+            self._invocation.sheet.stop("the same for each job, from all clients")
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -96,7 +96,7 @@ def entries() -> Iterator[Entry]:
         yield _of_class(reason, inspect.cleandoc(error.__doc__ or ""), error.status, error.advice)
     for code, (exit_code, meaning) in LOCAL_CODES.items():
         if code not in CATALOGUE:
-            yield Entry(code=code, kind=_LOCAL, meaning=meaning, repeat=_repeat_here(exit_code), advice="",
+            yield Entry(code=code, kind=_LOCAL, meaning=meaning, repeat=_repeat_here(code, exit_code), advice="",
                         exit_code=int(exit_code))  # fmt: skip
     for name, (meaning, repeat, advice) in _JOB_ERRORS.items():
         yield Entry(code=name, kind=_OF_JOBS, meaning=meaning, repeat=repeat, advice=advice)
@@ -115,13 +115,13 @@ def _of_class(reason: str, meaning: str, status: str, advice: str) -> Entry:
     )
 
 
-def _repeat_here(exit_code: ExitCode) -> str:
+def _repeat_here(code: str, exit_code: ExitCode) -> str:
     match exit_code:
         case ExitCode.UNREACHABLE:
             return _REPEAT["UNAVAILABLE"]
         case ExitCode.USAGE:
             return "not as it is: change the command line or its input"
-        case ExitCode.PARTIAL:
+        case ExitCode.PARTIAL if code == "PARTIAL":
             return "yes: the same command goes on with what is left"
         case _:
             return "see its message"

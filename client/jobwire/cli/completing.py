@@ -58,7 +58,7 @@ SHELLS: Sequence[str] = tuple(_SHELLS)
 
 
 @command("completion", makes_calls=False, epilog='Example: eval "$(jobwire completion bash)"')
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", metavar="SHELL", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, invocation: Invocation, shell: str) -> None:
     """Print the script that completes commands and flags in a shell.

@@ -14,6 +14,7 @@ from jobwire.cli.faults import CliError
 
 _OWNER_ONLY = 0o600
 _FOLDER_OF_OWNER = 0o700
+_ELSEWHERE = "keep it elsewhere:   JOBWIRE_CONTEXTS=FILE"
 _FIRST_LINES = "# Contexts of jobwire: `jobwire config --help`.\n\n"
 
 
@@ -86,6 +87,8 @@ def changing(path: Path) -> Iterator[Draft]:
     import tomlkit  # noqa: PLC0415 - reading needs it not
 
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():  # a device, for example: /dev/null must not become a file
+        raise CliError("OUTPUT_UNWRITABLE", f"cannot write {target} (it is no regular file)", hints=[_ELSEWHERE])
     try:
         draft = Draft(tomlkit.parse(target.read_text("utf-8") if target.exists() else _FIRST_LINES))
         yield draft
@@ -94,7 +97,7 @@ def changing(path: Path) -> Iterator[Draft]:
         raise CliError(
             "OUTPUT_UNWRITABLE",
             f"cannot write {target} ({error.strerror})",
-            hints=["keep it elsewhere:   JOBWIRE_CONTEXTS=FILE"],
+            hints=[_ELSEWHERE],
         ) from error
 
 

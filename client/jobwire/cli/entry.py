@@ -101,7 +101,7 @@ def _is_of_interrupt(error: BaseException) -> bool:
 
 def _usage_fault(error: click.UsageError) -> CliError:
     path = error.ctx.command_path if error.ctx is not None else "jobwire"
-    return CliError("USAGE", as_clause(error.format_message()), hints=[f"see: {path} --help"])
+    return CliError("USAGE", as_clause(" ".join(error.format_message().split())), hints=[f"see: {path} --help"])
 
 
 def _foreign_fault(error: BaseException) -> CliError:

@@ -11,6 +11,8 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any
 
+NO_CALL_TO_SHOW = "--show-grpcurl: this command makes no call that could be shown"
+
 
 class ExitCode(IntEnum):
     """What the process answers. Documented in docs/reference/cli.md."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from jobwire.cli.faults import NO_CALL_TO_SHOW
 from jobwire.cli.invocation import COLORS, Invocation, Output, TimeStyle
 from jobwire.cli.params import DURATION
 
@@ -80,7 +81,7 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options first, then the global ones."""
         known = {id(option) for option in self._global_options}
-        own = [param for param in self.get_params(ctx) if id(param) not in known]
+        own = [param for param in self.get_params(ctx) if id(param) not in known and isinstance(param, click.Option)]
         for title, params in (("Options", own), ("Global options", self._global_options)):
             records = [record for param in params if (record := param.get_help_record(ctx)) is not None]
             if records:
@@ -100,7 +101,7 @@ def command(name: str, *, makes_calls: bool = True, **attributes: Any) -> Callab
             if not invocation.flags.get("show_grpcurl"):
                 return function(invocation, *args, **given)
             if not makes_calls:
-                raise click.UsageError("--show-grpcurl: this command makes no calls")
+                raise click.UsageError(NO_CALL_TO_SHOW)
             from jobwire.cli.grpcurl import show  # noqa: PLC0415 - only when asked
 
             return show(invocation, lambda: function(invocation, *args, **given))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from jobwire.cli.faults import CliError
+from jobwire.cli.faults import NO_CALL_TO_SHOW, CliError
 from jobwire.cli.invocation import Invocation, Output
 from jobwire.cli.sheet import Enough, Sheet
 
@@ -32,7 +32,7 @@ def show(invocation: Invocation, run: Callable[[], Any]) -> None:
     finally:
         invocation.stdout, invocation.stderr = stdout, stderr
     if not sheet.lines:
-        raise CliError("USAGE", f"--show-grpcurl: this command makes no call that could be shown{_instead(sheet)}")
+        raise CliError("USAGE", f"{NO_CALL_TO_SHOW}{_instead(sheet)}")
     _print(invocation, sheet)
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from jobwire.cli.faults import CliError
+from jobwire.cli.faults import NO_CALL_TO_SHOW, CliError
 from jobwire.cli.flags import Command
+from jobwire.cli.invocation import Invocation
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -142,6 +143,10 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"No such command {name!r}.{meant}", ctx=ctx)
+        invocation = ctx.find_object(Invocation)
+        if invocation is not None and invocation.flags.get("show_grpcurl") and not isinstance(found, Command):
+            # It came from a plug-in, which would do what it does without a look at the flag.
+            raise click.UsageError(NO_CALL_TO_SHOW, ctx=ctx)
         return name, found, args[1:]
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

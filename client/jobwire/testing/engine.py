@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import subprocess
@@ -69,7 +70,8 @@ class EngineProcess:
             return
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it is gone, and did not read the last line
+            process.stdin.close()
         try:
             process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:

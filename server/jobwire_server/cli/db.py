@@ -21,13 +21,6 @@ _SHARED: Final = frozenset({"output", "quiet", "color"})
 """Global flags that mean something without a server."""
 
 
-class _Store:
-    """The store that a command is about."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-
 @click.group(
     "db",
     no_args_is_help=True,
@@ -49,7 +42,7 @@ def _command(name: str, summary: str, epilog: str) -> Callable[[Callable[..., An
         def run(db_: str | None, config: Path | None, **arguments: Any) -> Any:
             invocation = click.get_current_context().ensure_object(Invocation)
             with _faults():
-                return function(invocation, _Store(find_database(db_, invocation.environ, config)), **arguments)
+                return function(invocation, find_database(db_, invocation.environ, config), **arguments)
 
         made = click.Command(
             name,
@@ -134,15 +127,15 @@ def _damaged(message: str, problems: Sequence[dict[str, Any]]) -> CliError:
 
 
 @_command("status", "Show what a store is and what is in it.", "Example: jobwire db status --db jobs.db -o json")
-def status(invocation: Invocation, store: _Store) -> None:
+def status(invocation: Invocation, store: Path) -> None:
     """Show what a store is and what is in it: size, schema, epoch, jobs by state, and which server has it open.
 
     Reads one snapshot, also while a server works. -o json prints one object; times are RFC 3339, null = never.
     """
     from jobwire_server.store.sqlite.visiting import read_status  # noqa: PLC0415
 
-    found = read_status(store.path)
-    _print(invocation, db_text.status_document(found), lambda: db_text.status_lines(found))
+    found = read_status(store)
+    _print(invocation, db_text.status_document(found), lambda: db_text.status_lines(found), identifier=store)
 
 
 @_command(
@@ -152,7 +145,7 @@ def status(invocation: Invocation, store: _Store) -> None:
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace what has the name. It stays until the new backup is complete.")
-def backup(invocation: Invocation, store: _Store, path: Path, force: bool) -> None:
+def backup(invocation: Invocation, store: Path, path: Path, force: bool) -> None:
     """Copy the store to PATH while its server works. What was acknowledged before the call is in the copy.
 
     The copy is checked, row by row, and synced before it gets its name: under PATH there is never a half of one. A
@@ -162,9 +155,9 @@ def backup(invocation: Invocation, store: _Store, path: Path, force: bool) -> No
     from jobwire_server.kernel.clock import SystemClock  # noqa: PLC0415
     from jobwire_server.store.sqlite.copying import back_up  # noqa: PLC0415
 
-    done = back_up(store.path, path, overwrite=force, clock=SystemClock(), progress=_progress(invocation))
+    done = back_up(store, path, overwrite=force, clock=SystemClock(), progress=_progress(invocation))
     document = {"path": str(done.path), "bytes": done.bytes, "checked": done.checked}
-    _print(invocation, document, lambda: db_text.backup_lines(done))
+    _print(invocation, document, lambda: db_text.backup_lines(done), identifier=path)
 
 
 @_command(
@@ -173,7 +166,7 @@ def backup(invocation: Invocation, store: _Store, path: Path, force: bool) -> No
     "Example: jobwire db restore /backups/jobs-2026-11-25.db --db jobs.db",
 )
 @click.argument("path", metavar="BACKUP", type=click.Path(path_type=Path))
-def restore(invocation: Invocation, store: _Store, path: Path) -> None:
+def restore(invocation: Invocation, store: Path, path: Path) -> None:
     """Put a backup in the place of the store, whose server must be stopped. The old store is kept beside it.
 
     The next server that opens it begins a new life of the store: a new epoch, so that watchers with old cursors are
@@ -184,15 +177,15 @@ def restore(invocation: Invocation, store: _Store, path: Path) -> None:
     from jobwire_server.kernel.clock import SystemClock  # noqa: PLC0415
     from jobwire_server.store.sqlite.copying import restore as put_back  # noqa: PLC0415
 
-    done = put_back(path, store.path, clock=SystemClock(), progress=_progress(invocation))
+    done = put_back(path, store, clock=SystemClock(), progress=_progress(invocation))
     document = {"path": str(done.path), "bytes": done.bytes, "checked": done.checked,
                 "kept": None if done.kept is None else str(done.kept)}  # fmt: skip
-    _print(invocation, document, lambda: db_text.restore_lines(done))
+    _print(invocation, document, lambda: db_text.restore_lines(done), identifier=store)
 
 
 @_command("check", "Check every row of a store.", "Example: jobwire db check --db jobs.db")
 @click.option("--limit", type=click.IntRange(1), default=100, help="Most problems to name. Default: 100.")
-def check(invocation: Invocation, store: _Store, limit: int) -> None:
+def check(invocation: Invocation, store: Path, limit: int) -> None:
     """Check every row of a store: jobs against their logs, events against each other, and what belongs to jobs.
 
     Reads one snapshot, also while a server works. Names each row that is wrong; exit code 0 when the store is sound,
@@ -200,19 +193,21 @@ def check(invocation: Invocation, store: _Store, limit: int) -> None:
     """
     from jobwire_server.store.sqlite.visiting import check_store  # noqa: PLC0415
 
-    found = [each._asdict() for each in islice(check_store(store.path), limit + 1)]
+    found = [each._asdict() for each in islice(check_store(store), limit + 1)]
     problems, more = found[:limit], len(found) > limit
     document = {"sound": not problems, "problems": problems, "more": more}
-    _print(invocation, document, lambda: db_text.check_lines(store.path, problems, more=more), rows=problems)
+    _print(
+        invocation, document, lambda: db_text.check_lines(store, problems, more=more), identifier=store, rows=problems
+    )
     if problems:
         count = f"more than {limit} problems" if more else f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-        raise _damaged(f"{store.path} has {count}", [])
+        raise _damaged(f"{store} has {count}", [])
 
 
 @_command("migrate", "Bring the schema up to date.", "Example: jobwire db migrate --dry-run --show-sql --db jobs.db")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and change nothing.")
 @click.option("--show-sql", is_flag=True, help="Print the statements, too.")
-def migrate(invocation: Invocation, store: _Store, dry_run: bool, show_sql: bool) -> None:
+def migrate(invocation: Invocation, store: Path, dry_run: bool, show_sql: bool) -> None:
     """Bring the schema of a store up to date, as the next start of a server does by itself.
 
     Each migration is one transaction. The server must be stopped, but for --dry-run. There is no way back: make a
@@ -221,12 +216,12 @@ def migrate(invocation: Invocation, store: _Store, dry_run: bool, show_sql: bool
     from jobwire_server.kernel.clock import SystemClock  # noqa: PLC0415
     from jobwire_server.store.sqlite.visiting import bring_up_to_date, pending_at  # noqa: PLC0415
 
-    pending = pending_at(store.path)
+    pending = pending_at(store)
     if not dry_run:
-        bring_up_to_date(store.path, SystemClock())
+        bring_up_to_date(store, SystemClock())
     rows = [{"name": f"{each.number:04d}_{each.name}", "sql": each.sql if show_sql else None} for each in pending]
     document = {"migrations": rows, "done": not dry_run}
-    _print(invocation, document, lambda: db_text.migrate_lines(rows, dry_run=dry_run), rows=rows)
+    _print(invocation, document, lambda: db_text.migrate_lines(rows, dry_run=dry_run), identifier=store, rows=rows)
 
 
 @_command(
@@ -236,7 +231,7 @@ def migrate(invocation: Invocation, store: _Store, dry_run: bool, show_sql: bool
 )
 @click.argument("query", required=False)
 @click.option("--schema", is_flag=True, help="Print the statements that made the tables, instead.")
-def sql(invocation: Invocation, store: _Store, query: str | None, schema: bool) -> None:
+def sql(invocation: Invocation, store: Path, query: str | None, schema: bool) -> None:
     """Ask a store in SQL: one SELECT, from the command line or from stdin. Nothing can be changed.
 
     Beside SQLite's functions there are state_name(state) and iso_time(microseconds). Reads one snapshot, also while a
@@ -246,14 +241,20 @@ def sql(invocation: Invocation, store: _Store, query: str | None, schema: bool) 
     from jobwire_server.store.sqlite.querying import Question, schema_of  # noqa: PLC0415
 
     if schema:
-        statements = list(schema_of(store.path))
-        _print(invocation, {"schema": statements}, lambda: statements, rows=[{"sql": each} for each in statements])
+        statements = list(schema_of(store))
+        _print(
+            invocation,
+            {"schema": statements},
+            lambda: statements,
+            identifier=store,
+            rows=[{"sql": each} for each in statements],
+        )
         return
-    with closing(Question(store.path, query or _question_from_stdin())) as question:
+    with closing(Question(store, query or _question_from_stdin())) as question:
         rows = [[db_text.plain(value) for value in row] for row in question]
         named = [dict(zip(question.columns, row, strict=True)) for row in rows]
         document = {"columns": list(question.columns), "rows": named}
-        _print(invocation, document, lambda: db_text.row_lines(question.columns, rows), rows=named)
+        _print(invocation, document, lambda: db_text.row_lines(question.columns, rows), identifier=store, rows=named)
 
 
 def _question_from_stdin() -> str:
@@ -270,23 +271,18 @@ def _print(
     document: dict[str, Any],
     lines: Callable[[], Sequence[str]],
     *,
+    identifier: Path,
     rows: Sequence[dict[str, Any]] | None = None,
 ) -> None:
     """Write the answer in the asked format. `rows` are the objects of `jsonl`, else it is the document."""
-    from jobwire.cli.output import Printer, compact, pretty  # noqa: PLC0415 - help pages need no protobuf
+    from jobwire.cli.output import Printer, compact  # noqa: PLC0415 - help pages need no protobuf
 
     printer = Printer(invocation)
-    match printer.output:
-        case Output.JSON:
-            printer.line(pretty(document))
-        case Output.JSONL:
-            for row in [document] if rows is None else rows:
-                printer.line(compact(row))
-        case Output.NONE:
-            pass
-        case _:
-            for line in lines():
-                printer.line(line)
+    if rows is not None and printer.output is Output.JSONL:
+        for row in rows:
+            printer.line(compact(row))
+        return
+    printer.document(lambda: document, identifier=str(identifier), text=lambda: "\n".join(lines()))
 
 
 def _progress(invocation: Invocation) -> Callable[[int, int], None]:

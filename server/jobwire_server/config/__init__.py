@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from jobwire_server.config.values import Kind, read
+from jobwire_server.config.places import CONFIG_PATHS, CONFIG_VARIABLE, ConfigFile, ConfigInvalid, Origin
+from jobwire_server.config.values import Kind, read, redacted
 from jobwire_server.kernel.telemetry import LogFormat, LogLevel
 
 __all__ = [
     "BOTH", "CONFIG_PATHS", "CONFIG_VARIABLE", "DEFAULT", "SETTINGS", "Command", "Config", "ConfigInvalid", "Effective",
-    "Kind", "Setting", "Tls", "assemble", "check_listen", "find_database", "load", "resolve",
+    "Kind", "PostgresUrl", "Setting", "Tls", "assemble", "check_listen", "find_database", "load", "resolve",
 ]  # fmt: skip
 
 ENVIRONMENT_PREFIX: Final = "JOBWIRE_"
-CONFIG_VARIABLE: Final = "JOBWIRE_CONFIG"
-CONFIG_PATHS: Final = (Path("jobwire.toml"), Path("/etc/jobwire/jobwire.toml"))
-"""Where a configuration file is looked for when none is named; the first that exists is read."""
-
 UNIX_PREFIX: Final = "unix:"
 SQLITE_PREFIX: Final = "sqlite:///"
 DEFAULT: Final = "default"
 """The place of a value that nobody named."""
-
-
-class ConfigInvalid(Exception):
-    """The configuration cannot be used; the message says where, why, and what would be right."""
 
 
 class Command(StrEnum):
@@ -237,7 +228,7 @@ class PostgresUrl(NamedTuple):
     url: str
 
     def __str__(self) -> str:
-        return re.sub(r"(?<=://)([^/@?]*?):[^/@?]*@", r"\1:***@", re.sub(r"(password=)[^&]*", r"\1***", self.url))
+        return redacted(self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,16 +255,6 @@ class Config:
     insecure_no_auth: bool
     log_format: LogFormat
     log_level: LogLevel
-
-
-class Origin(NamedTuple):
-    """A value as somebody wrote it, and where."""
-
-    value: Any
-    place: str
-    """The flag, the environment variable, or FILE:LINE."""
-    named: str
-    """The same for error texts, which name the setting."""
 
 
 class Effective(NamedTuple):
@@ -306,7 +287,7 @@ def resolve(
     bounds, and no rule over several was looked at yet. Raises `ConfigInvalid`."""
     known = {setting.name: setting for setting in SETTINGS if command in setting.commands}
     _refuse_misspelled(environment)
-    file = _File.found(config, environment)
+    file = ConfigFile.found(config, environment)
     for key in file.values:
         if key not in {setting.name for setting in SETTINGS}:
             raise ConfigInvalid(f"{file.place(key)} has an unknown key {key!r}.{_did_you_mean(key, known)}")
@@ -325,7 +306,7 @@ def find_database(flag: str | None, environment: Mapping[str, str], config: Path
     `dev`. Raises `ConfigInvalid`, also when the store is no file.
     """
     [setting] = [setting for setting in SETTINGS if setting.name == "db"]
-    origin = _find(setting, {"db": flag}, environment, _File.found(config, environment))
+    origin = _find(setting, {"db": flag}, environment, ConfigFile.found(config, environment))
     text = str(setting.default_for(Command.DEV) if origin is None else _parse(setting, origin))
     if "://" in text and not text.startswith(SQLITE_PREFIX):
         raise ConfigInvalid("--db: these commands are for a store in a SQLite file. A database has tools of its own.")
@@ -371,40 +352,9 @@ def assemble(command: Command, settings: Sequence[Effective]) -> Config:
 # --- where values come from ---------------------------------------------------------------------------------------
 
 
-class _File(NamedTuple):
-    """The configuration file, if there is one."""
-
-    path: Path | None
-    text: str
-    values: Mapping[str, Any]
-
-    @classmethod
-    def found(cls, named: Path | None, environment: Mapping[str, str]) -> _File:
-        """Read the file that is named, else the first that exists."""
-        if named is None and environment.get(CONFIG_VARIABLE):
-            named = Path(environment[CONFIG_VARIABLE])
-        path = named if named is not None else next((path for path in CONFIG_PATHS if path.is_file()), None)
-        if path is None:
-            return cls(None, "", {})
-        try:
-            text = path.read_text(encoding="utf-8")
-            return cls(path, text, tomllib.loads(text))
-        except OSError as error:
-            raise ConfigInvalid(f"Cannot read the configuration file {path}: {error.strerror}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigInvalid(f"The configuration file {path} is not TOML: {error}.") from error
-
-    def place(self, key: str) -> str:
-        """Where `key` stands: FILE:LINE (TOML's own reader tells no lines)."""
-        pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
-        table = re.compile(rf"""\s*\[+\s*["']?{re.escape(key)}\b""")
-        for number, line in enumerate(self.text.splitlines(), start=1):
-            if pattern.match(line) or table.match(line):
-                return f"{self.path}:{number}"
-        return str(self.path)
-
-
-def _find(setting: Setting, flags: Mapping[str, Any], environment: Mapping[str, str], file: _File) -> Origin | None:
+def _find(
+    setting: Setting, flags: Mapping[str, Any], environment: Mapping[str, str], file: ConfigFile
+) -> Origin | None:
     if flags.get(setting.name) is not None:
         return Origin(flags[setting.name], setting.flag, setting.flag)
     variable = setting.variable

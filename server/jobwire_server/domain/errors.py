@@ -66,7 +66,7 @@ class FieldInvalid(Refused):
 
 
 class PayloadTooLarge(Refused):
-    """A payload, result or header set is over its limit."""
+    """A payload, result or header set, or a whole request, is over its limit."""
 
     reason = "PAYLOAD_TOO_LARGE"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, assert_never
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, assert_never
 
 from jobwire.app import App
 from jobwire.payload import Payload
@@ -14,14 +14,23 @@ from jobwire_server.dispatch.dispatcher import Dispatcher
 from jobwire_server.dispatch.interest import Interest, Terms
 from jobwire_server.dispatch.session import Beat, Run, Subscriber, WorkerSession
 from jobwire_server.dispatch.settings import HEARTBEATS_PER_LEASE
-from jobwire_server.domain.errors import JobwireError
-from jobwire_server.domain.job import SECOND_US, Content, JobError
+from jobwire_server.domain.errors import (
+    FieldInvalid,
+    JobwireError,
+    PayloadTooLarge,
+    QueueFull,
+    Refused,
+    StoreFull,
+    TooManyRequests,
+    Violation,
+)
+from jobwire_server.domain.job import SECOND_US, Content, JobError, NewJob
 from jobwire_server.domain.limits import DEFAULT_LIMITS, Limits
 from jobwire_server.domain.outcome import Failed, LeaseLost, Outcome, Released, Snoozed, Stopped, Succeeded
 from jobwire_server.kernel.telemetry import Log, LogEvent
 from jobwire_server.pool.base import PoolUnusable
 from jobwire_server.pool.settings import FLUSH_SECONDS, PATIENCE
-from jobwire_server.store.base import Lease, Owner, Report, ReportCode, Transport
+from jobwire_server.store.base import Lease, Owner, Report, ReportAnswer, ReportCode, Transport
 
 ERROR_MESSAGE_BYTES: Final = 4 << 10
 ERROR_DETAIL_BYTES: Final = 16 << 10
@@ -37,11 +46,27 @@ _CODES: Final = {
 }
 
 
+_PASSING: Final = (QueueFull, StoreFull, TooManyRequests)
+"""Refusals of follow-ups that waiting may cure."""
+
+ReadFollowUps = Callable[[Sequence[Any]], Sequence[NewJob]]
+"""Reads the jobs that a success brings along, which are messages of the contract. Raises `Refused`."""
+
+
+def no_follow_ups(_requests: Sequence[Any]) -> Sequence[NewJob]:
+    """Refuse them: a success without the jobs that it asked for would be a lie."""
+    raise FieldInvalid([Violation("follow_ups", "cannot be created by this worker")])
+
+
 class DirectTransport:
     """Implements `jobwire.worker.transport.Transport` on a dispatcher. One worker, opened once."""
 
-    def __init__(self, dispatcher: Dispatcher, *, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, *, follow_ups: ReadFollowUps = no_follow_ups, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        """`follow_ups`: reads the jobs that a success brings along."""
         self._dispatcher = dispatcher
+        self._read_follow_ups = follow_ups
         self._limits = limits
         self._session: WorkerSession | None = None
 
@@ -66,10 +91,15 @@ class DirectTransport:
 
     async def report(self, reports: Sequence[worker.OutcomeReport]) -> Sequence[worker.Ack]:
         """See `Transport`."""
-        invalid = {report.token: text for report in reports if (text := self._objection(report.outcome))}
-        sound = [report for report in reports if report.token not in invalid] if invalid else reports
-        acks = await self._record(sound) if sound else {}
-        acks.update((token, worker.Ack(token, worker.AckCode.INVALID, text)) for token, text in invalid.items())
+        sound: dict[bytes | int, Report] = {}
+        acks: dict[bytes | int, worker.Ack] = {}
+        for token, outcome in reports:
+            try:
+                sound[token] = Report(*run_of(token), self._outcome(outcome))
+            except Refused as refusal:
+                acks[token] = worker.Ack(token, worker.AckCode.INVALID, refusal.message)
+        if sound:
+            acks.update(await self._record(sound))
         return [acks[report.token] for report in reports]
 
     async def abandon(self, tokens: Sequence[bytes | int]) -> None:
@@ -110,31 +140,24 @@ class DirectTransport:
             raise RuntimeError("the transport was not opened")
         return self._session
 
-    async def _record(self, reports: Sequence[worker.OutcomeReport]) -> dict[bytes | int, worker.Ack]:
+    async def _record(self, reports: Mapping[bytes | int, Report]) -> dict[bytes | int, worker.Ack]:
         try:
-            answers = await self._opened.report(
-                [Report(*run_of(token), self._outcome(outcome)) for token, outcome in reports]
-            )
+            answers = await self._opened.report(list(reports.values()))
         except JobwireError as error:
             # Also a refusal (the store is full or overrun) is only for now: the lease still stands.
             raise ConnectionError(error.message) from error
-        return {
-            report.token: worker.Ack(report.token, _CODES[answer.code])
-            for report, answer in zip(reports, answers, strict=True)
-        }
-
-    def _objection(self, outcome: worker.Outcome) -> str:
-        """Why an outcome cannot be recorded, "" when it can."""
-        if isinstance(outcome, worker.Success) and outcome.result is not None:
-            size, limit = len(outcome.result.data), self._limits.payload_bytes
-            if size > limit:
-                return f"The result has {size} bytes; the most is {limit}."
-        return ""
+        return {token: _ack_of(token, answer) for token, answer in zip(reports, answers, strict=True)}
 
     def _outcome(self, outcome: worker.Outcome) -> Outcome:
         match outcome:
-            case worker.Success(result):
-                return Succeeded(None if result is None else Content._make(result))
+            case worker.Success(result, follow_ups):
+                if result is not None and len(result.data) > self._limits.payload_bytes:
+                    raise PayloadTooLarge(
+                        f"The result has {len(result.data)} bytes; the most is {self._limits.payload_bytes}.",
+                        limit=self._limits.payload_bytes,
+                    )
+                content = None if result is None else Content._make(result)
+                return Succeeded(content, self._read_follow_ups(follow_ups) if follow_ups else ())
             case worker.Failure():
                 delay = outcome.retry_delay_seconds
                 return Failed(
@@ -172,8 +195,10 @@ class DirectPool:
         worker_id: str,
         app_path: str | None,
         log: Log,
+        follow_ups: ReadFollowUps,
     ) -> None:
         self._dispatcher = dispatcher
+        self._follow_ups = follow_ups
         self._app = app
         self._slots = slots
         self._worker_id = worker_id
@@ -192,7 +217,7 @@ class DirectPool:
             return
         try:
             runtime = WorkerRuntime(
-                transport=DirectTransport(self._dispatcher),
+                transport=DirectTransport(self._dispatcher, follow_ups=self._follow_ups),
                 handlers=self._app.handlers,
                 slots=self._slots,
                 worker_id=self._worker_id,
@@ -249,6 +274,16 @@ class _Desk:
 
     def drain(self, reason: str) -> None:
         self._inbox.drain(reason)
+
+
+def _ack_of(token: bytes | int, answer: ReportAnswer) -> worker.Ack:
+    code = _CODES.get(answer.code)
+    if code is not None:
+        return worker.Ack(token, code)
+    refusal = answer.refusal
+    is_final = isinstance(refusal, Refused) and not isinstance(refusal, _PASSING)
+    text = "" if refusal is None else f"{refusal.reason}: {refusal.message}"
+    return worker.Ack(token, worker.AckCode.INVALID if is_final else worker.AckCode.RETRY, text)
 
 
 def token_of(run: Run) -> int:

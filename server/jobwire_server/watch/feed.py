@@ -141,12 +141,13 @@ class JobsFeed:
         self._revision = after.revision
 
     async def _run(self) -> AsyncGenerator[Batch, None]:
-        await self._load_unfinished()
         if self._completing:
             async with aclosing(self._initial_state()) as pages:
                 async for batch in pages:
                     yield batch
-        else:
+        # After the initial state: of a job that ended before it was read, no event follows to take it off the list.
+        await self._load_unfinished()
+        if not self._completing:
             yield Batch(self._cursor())
         while not self._is_over():
             batch = await self._next()
@@ -160,7 +161,7 @@ class JobsFeed:
     async def _load_unfinished(self) -> None:
         if self._watch.until_all_terminal:
             self._unfinished = await Unfinished.load(self._desk.store, self._watch)
-            self._target = self._unfinished.settled
+            self._target = max(self._target, self._unfinished.settled)
 
     async def _initial_state(self) -> AsyncGenerator[Batch, None]:
         """Yield the jobs as they stood at the first page's revision; what changed since then follows as events."""

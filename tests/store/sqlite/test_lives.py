@@ -101,7 +101,7 @@ async def test_a_crash_between_the_new_life_and_its_recovery_leaves_no_old_lease
 
 
 async def test_a_late_report_of_the_old_life_never_meets_a_lease_of_the_new_one(file_rig: StoreRig) -> None:
-    """Both lives lease the same job as often, and create a job with the same key."""
+    """Both lives lease the same job as often, and create a job."""
     rig = file_rig
     await rig.add(job_id="old")
     backup = _back_up(rig)
@@ -111,13 +111,40 @@ async def test_a_late_report_of_the_old_life_never_meets_a_lease_of_the_new_one(
 
     life = await _open_copy(rig, backup, "life.db")
     mine = await _leased_three_times(life)
-    await life.add(job_id="new-with-the-same-key")
+    await life.add(job_id="new")
     newest = await life.lease_one(owner=REMOTE)
 
     late = [lease for leases in worked_on for lease in leases]
-    assert newest.key in {lease.key for lease in late}, "else the test shows nothing"
+    assert newest.key not in {lease.key for lease in late}
     assert await _report_all(life, late) == {ReportCode.LEASE_LOST}
     assert await _report_all(life, [mine[-1], newest]) == {ReportCode.RECORDED}
+    await life.close()
+
+
+async def test_revisions_of_a_new_life_are_above_all_that_anybody_has_seen(file_rig: StoreRig) -> None:
+    """A watcher of one job knows its revision and no epoch: what happens now must not look older than that."""
+    rig = file_rig
+    await rig.add(job_id="watched")
+    before = await rig.store.position()
+    backup = _back_up(rig)
+    for _ in range(50):
+        await rig.add()
+    seen = (await rig.store.position()).revision
+
+    life = await _open_copy(rig, backup, "life.db")
+    assert (await life.store.position()).revision == before.revision, "nothing has happened yet"
+    await life.store.cancel("default", "watched")
+    await life.add(job_id="new")
+    await life.reopen()
+    await life.add(job_id="newer")
+
+    [_, cancelled] = await life.events("watched")
+    [created] = await life.events("new")
+    [later] = await life.events("newer")
+    assert seen < cancelled.revision < created.revision < later.revision < 2**53
+    assert [event.revision for event in await life.events(after=before.revision)] == [
+        cancelled.revision, created.revision, later.revision,
+    ]  # fmt: skip
     await life.close()
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import BinaryIO, cast
 
+from jobwire.contexts import CLIENT_VARIABLES
 from jobwire.worker.attempt import Cause
 from jobwire.worker.frames import Frame, read_frame, write_frame
 from jobwire.worker.run import Run
@@ -107,11 +108,11 @@ class ChildProcess:
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a child may see: all but our own settings, which may hold secrets; the address is none."""
+    """What a child may see: all but our own settings, which may hold secrets; those of a client hold none."""
     return {
         name: value
         for name, value in environment.items()
-        if not name.startswith("JOBWIRE_") or name == "JOBWIRE_ADDRESS"
+        if not name.startswith("JOBWIRE_") or name in CLIENT_VARIABLES
     }
 
 

@@ -62,6 +62,19 @@ class TokenReport(NamedTuple):
     report: Report
 
 
+def follow_ups_of(requests: Sequence[SubmitJobRequest], jobs: Jobs, limits: Limits) -> Sequence[NewJob]:
+    """Read and check the jobs that a success brings along. Raises `Refused`."""
+    if len(requests) > limits.batch_size:
+        raise FieldInvalid([Violation("follow_ups", f"must hold at most {limits.batch_size} jobs")])
+    made = []
+    for index, request in enumerate(requests):
+        path = f"follow_ups[{index}]"
+        if request.validate_only:
+            raise FieldInvalid([Violation(f"{path}.validate_only", "must be false in a follow-up")])
+        made.append(jobs.checked(draft_of(request, path, jobs.new_id), path))
+    return made
+
+
 class Desk:
     """Turns messages of workers into reports and beats, and what became of them into messages."""
 
@@ -111,15 +124,7 @@ class Desk:
 
     def follow_ups(self, requests: Sequence[SubmitJobRequest]) -> Sequence[NewJob]:
         """Read and check the jobs that a success brings along. Raises `Refused`."""
-        if len(requests) > self.limits.batch_size:
-            raise FieldInvalid([Violation("follow_ups", f"must hold at most {self.limits.batch_size} jobs")])
-        jobs = []
-        for index, request in enumerate(requests):
-            path = f"follow_ups[{index}]"
-            if request.validate_only:
-                raise FieldInvalid([Violation(f"{path}.validate_only", "must be false in a follow-up")])
-            jobs.append(self._jobs.checked(draft_of(request, path, self._jobs.new_id), path))
-        return jobs
+        return follow_ups_of(requests, self._jobs, self.limits)
 
     # --- leases -------------------------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ would give out a second time. So a copy is marked as one, and whoever opens it f
 transaction:
 
 - a new epoch: cursors and page tokens of the old life are refused instead of being taken for other events;
-- a floor under the fences: every lease from now on has a fence that no lease of any earlier life can have had, also
-  where a new job gets the key of one that is forgotten, so that a late report changes nothing and is told LEASE_LOST;
+- a floor under fences and revisions (and so under the keys of new jobs): every lease from now on has a fence that no
+  lease of any earlier life can have had, so that a late report changes nothing and is told LEASE_LOST; and whoever has
+  seen a job at some revision is told everything that happens to it now;
 - every lease is over: its holder may have ended the job, in the old life, and recovery hands the job back.
 
 Request keys stay: a client that repeats a submit finds the job, if the backup has it.

@@ -129,7 +129,12 @@ class SqliteStore(DrivenStore[SqliteReader]):
         meta = read_meta(connection)
         depth = connection.execute("SELECT count(*) FROM job INDEXED BY job_state WHERE state NOT IN (5, 6, 7, 8)")
         return WriterState(
-            position=Position(meta["epoch"], max(newest[0] if newest else 0, meta["compacted"]), meta["compacted"]),
+            # The floor: a new life gives out no revision, and so no key, that the old one may have given out.
+            position=Position(
+                meta["epoch"],
+                max(newest[0] if newest else 0, meta["compacted"], meta["fence_floor"]),
+                meta["compacted"],
+            ),
             depth=depth.fetchone()[0],  # type: ignore[index]
             clock=clock,
             chance=self._chance,

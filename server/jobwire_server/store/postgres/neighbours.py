@@ -13,7 +13,8 @@ import json
 import select
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -72,6 +73,9 @@ class Neighbours:
         self._guard = threading.Lock()
         self._seen = 0
         self._foreign: list[Stretch] = []
+        self._ours_after: int | None = None
+        """While a commit of ours is on its way: the newest revision before it."""
+        self._look_again = False
         self._tell = False
         self._stopping = threading.Event()
         self._instance_id: str | None = None
@@ -113,6 +117,21 @@ class Neighbours:
                 f"PostgreSQL cannot be written: {sentence(error)}.", retry_after_us=500_000
             ) from error
         self._instance_id = instance_id
+
+    @contextmanager
+    def committing(self, before: int) -> Iterator[None]:
+        """A commit of this server is on its way: what lies after `before` is not taken for the work of others, though
+        it can be seen already. Called in the writing thread."""
+        with self._guard:
+            self._ours_after = before
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._ours_after = None
+                again, self._look_again = self._look_again, False
+            if again:
+                self._rouse()
 
     def committed(self, before: int, newest: int) -> None:
         """This server has just committed the revisions after `before`, up to `newest`. Called in the writing thread."""
@@ -188,6 +207,8 @@ class Neighbours:
         newest, now_us = row
         with self._guard:
             stretches, self._foreign = self._foreign, []
+            if self._ours_after is not None and newest > self._ours_after:
+                newest, self._look_again = self._ours_after, True
             if newest > self._seen:
                 stretches.append(Stretch(self._seen, newest))
                 self._seen = newest

@@ -66,7 +66,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
             reconnect=self._reconnect,
             failpoint=self._failpoint,
             on_notice=self._notify,
-            on_commit=neighbours.committed,
+            neighbours=neighbours,
         )
         self._started(writer)
         self._neighbours = neighbours

@@ -12,6 +12,7 @@ from jobwire_server.kernel.failpoint import Failpoint
 from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import CommitNotice
 from jobwire_server.store.postgres.connection import Connection, away, sentence
+from jobwire_server.store.postgres.neighbours import Neighbours
 from jobwire_server.store.postgres.transaction import WriterState
 from jobwire_server.store.verbs.intent import Intent, Rank, by_verb, store_full
 from jobwire_server.store.verbs.writer import GroupWriter
@@ -41,15 +42,14 @@ class Writer(GroupWriter):
         reconnect: Callable[[], Connection],
         failpoint: Failpoint,
         on_notice: Callable[[CommitNotice], None],
-        on_commit: Callable[[int, int], None],
+        neighbours: Neighbours,
     ) -> None:
-        """`on_commit`: told in this thread which revisions are ours: those after the first, up to the second."""
         super().__init__(settings=state.settings, on_notice=on_notice)
         self._connection = connection
         self._state = state
         self._reconnect = reconnect
         self._failpoint = failpoint
-        self._on_commit = on_commit
+        self._neighbours = neighbours
         self.start()
 
     def _close(self) -> None:
@@ -87,9 +87,11 @@ class Writer(GroupWriter):
         except BaseException:
             self._roll_back()
             raise
-        self._send_commit()
+        before = transaction.began_at.revision
+        with self._neighbours.committing(before):
+            self._send_commit()
+            self._neighbours.committed(before, transaction.revision)
         notice = self._state.committed(transaction)
-        self._on_commit(transaction.began_at.revision, transaction.revision)
         try:
             self._failpoint("group.after_commit")
             self._failpoint("submit.before_reply")

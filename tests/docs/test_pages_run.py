@@ -19,7 +19,8 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to
 @pytest.mark.timeout(180)
 def test_everything_that_a_page_says_happens(page: Path, tmp_path: Path) -> None:
     with Reader(tmp_path) as reader:
-        assert reader.read(text_of(page)) > 0
+        steps = reader.read(text_of(page))
+    assert steps > 0 or list(not_run(text_of(page)))
 
 
 @pages

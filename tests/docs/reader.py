@@ -97,9 +97,12 @@ class _Staying:
         )
         self._listener = threading.Thread(target=self._listen, args=(ready,), daemon=True)
         self._listener.start()
-        assert self._is_ready.wait(timeout=30), f"{self._command!r} is not ready after 30 s:\n{self.said}"
-        started = any(line.startswith(ready) for line in self._said)
-        assert started, f"{self._command!r} ended with {self._process.wait(timeout=30)}:\n{self.said}"
+        is_heard = self._is_ready.wait(timeout=30)
+        if not any(line.startswith(ready) for line in self._said):
+            self._process.kill()
+            code = self._process.wait(timeout=30)
+            became = f"ended with {code}" if is_heard else "is not ready after 30 s"
+            raise AssertionError(f"{self._command!r} {became}:\n{self.said}")
 
     @property
     def said(self) -> str:

@@ -78,3 +78,9 @@ exit 1
 """
     with Reader(tmp_path) as reader:
         assert reader.read(page) == 5
+
+
+@pytest.mark.timeout(60)
+def test_a_command_that_should_stay_and_ends_is_found(tmp_path: Path) -> None:
+    with Reader(tmp_path) as reader, pytest.raises(AssertionError, match="ended with"):
+        reader.read("```console\n$ jobwire dev --no-such-flag\n```\n")

@@ -18,7 +18,7 @@ BUILD ?=
 export SCALE KILLS DIR LANGS FAST BUILD
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen check-docs test torture bench demo docs figures site pictures interop clean
+.PHONY: help setup gen check check-style check-types check-layers check-protos check-gen check-docs test test-postgres torture bench demo docs figures site pictures interop clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ check-docs: .venv/.stamp
 
 test: .venv/.stamp  ## all tests but the torture campaigns
 	$(PYTEST) -n 2 --dist loadgroup tests --ignore=tests/torture
+
+test-postgres: .venv/.stamp  ## the tests of the PostgreSQL driver alone (they are part of `test`)
+	$(PYTEST) -n 2 --dist loadgroup tests/store tests/e2e/test_postgres.py -k 'postgres or Postgres or drivers'
 
 torture: .venv/.stamp  ## kills, signals, fuzz, watchers, zombies, networks (SCALE=n, KILLS=n for more)
 	$(PYTEST) -n 2 --dist loadgroup tests/torture

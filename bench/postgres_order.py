@@ -1,4 +1,4 @@
-"""What it costs that the writers of a PostgreSQL store follow one another (docs/adr/0014).
+"""What it costs that the writers of a PostgreSQL store follow one another (docs/adr/0019).
 
 
 One and two servers (processes) submit and drain jobs of their own, in batches of 1,000 and frames of 250, and by single

@@ -160,6 +160,21 @@ def wait_timeout(what: str, limit: Limit, status: JobStatus | None, last: Jobwir
     )
 
 
+def watch_timeout(job_count: int, limit: Limit, last: JobwireError | None) -> WaitTimeout:
+    """Make the error for a watch over many jobs whose time is over; 0 jobs = it had no other end."""
+    seconds = round(limit.timeout.total_seconds(), 3) if limit.timeout is not None else 0.0
+    jobs = "the job has not ended" if job_count == 1 else f"not all of the {job_count} jobs have ended"
+    sentence = f"After {seconds:g} s {jobs}; what is open goes on." if job_count else f"The watch took {seconds:g} s."
+    return WaitTimeout(
+        sentence,
+        ErrorDetails(
+            why=str(last) if isinstance(last, ServerUnreachable) else "",
+            hint="wait again: it picks up where the jobs are" if job_count else "watch on: hand in its cursor as after",
+            facts={"timeout_seconds": f"{seconds:g}"},
+        ),
+    )
+
+
 class JobFollow:
     """WatchJob: the status of one job until it is terminal. Level-triggered: steps may be skipped, the end never."""
 
@@ -320,7 +335,8 @@ class EventFollow:
     def failed(self, error: JobwireError, now: float) -> float:
         """See `Follow`."""
         if self._limit.is_over(now):
-            raise wait_timeout("The watch", self._limit, None, error) from error
+            job_count = len(self._query.job_ids) if self._query.until_all_terminal else 0
+            raise watch_timeout(job_count, self._limit, error) from error
         if isinstance(error, PositionLost) and self._query.snapshot and self.cursor is not None:
             self._cursor, self._in_snapshot = None, True
             self._newest.clear()  # another store may count from the start

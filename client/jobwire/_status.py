@@ -89,7 +89,9 @@ class _Found:
 
 # --- no details: the transport, a proxy, or a foreign server speaks --------------------------------------------------
 
-_CUT = re.compile(r"RST_STREAM|[Ss]tream removed|GOAWAY|[Ss]ocket closed|Connection reset|[Cc]onnection .*closed")
+_CUT = re.compile(
+    r"CANCELLED|RST_STREAM|[Ss]tream removed|GOAWAY|[Ss]ocket closed|Connection reset|[Cc]onnection .*closed"
+)
 _HTTP_STATUS = re.compile(r"[Rr]eceived http2 header with status: (\d{3})")
 _LONGEST_ACCOUNT = 300
 _TOO_BIG = re.compile(r"(?:Received|Sent) message larger than max \((\d+) vs\. (\d+)\)")
@@ -98,8 +100,10 @@ _TOO_BIG = re.compile(r"(?:Received|Sent) message larger than max \((\d+) vs\. (
 def _error_of_transport(grpc_code: str, text: str, place: Place) -> JobwireError:
     if grpc_code == "DEADLINE_EXCEEDED":
         return call_timeout(place)
-    # A server that dies resets its streams in several ways; they all mean the same.
-    if grpc_code == "UNAVAILABLE" or (grpc_code in ("INTERNAL", "UNKNOWN", "CANCELLED") and _CUT.search(text)):
+    # A server that dies resets its streams in several ways, one that stops cancels the calls that it still has: they
+    # all mean the same. What the caller cancels itself does not come here.
+    is_cut = grpc_code == "CANCELLED" or (grpc_code in ("INTERNAL", "UNKNOWN") and _CUT.search(text))
+    if grpc_code == "UNAVAILABLE" or is_cut:
         return unreachable(text, place)
     too_big = _TOO_BIG.search(text)
     if grpc_code == "RESOURCE_EXHAUSTED" and too_big:

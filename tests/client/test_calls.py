@@ -314,3 +314,23 @@ def test_a_closed_client_says_so(stage: Stage) -> None:
 
     with pytest.raises(errors.ClientClosed):
         stage.client.get("j1")
+
+
+def test_a_call_that_the_server_cancels_as_it_stops_is_tried_again(stage: Stage) -> None:
+    call = stage.call(lambda: stage.client.submit("t"))
+
+    first = stage.refuse("SubmitJob", grpc.StatusCode.CANCELLED, message="CANCELLED")
+    second = stage.answer("SubmitJob", submitted())
+
+    assert call.result().id == "j1"
+    assert first == second
+
+
+def test_a_call_that_is_cancelled_on_the_way_has_lost_its_connection(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(Settings(tries=1))
+    call = stage.call(lambda: stage.client.get("j1"))
+
+    stage.refuse("GetJob", grpc.StatusCode.CANCELLED, message="CANCELLED")
+
+    with pytest.raises(errors.ServerUnreachable, match="connection lost"):
+        call.result()

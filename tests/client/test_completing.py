@@ -82,7 +82,7 @@ async def test_when_the_time_is_over_the_jobs_go_on(actor: Actor) -> None:
     ended = actor.client.as_completed([never, soon], timeout="2s")
 
     assert await actor.next(ended) is soon
-    with pytest.raises(errors.WaitTimeout):
+    with pytest.raises(errors.WaitTimeout, match=r"After 2 s not all of the 2 jobs have ended; what is open goes on\."):
         await actor.next(ended)
     assert (await actor.do(lambda _: never.status())).state is JobState.SCHEDULED
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 import pytest
 
-import jobwire
 from jobwire.cli.faults import LOCAL_CODES, ExitCode
 from jobwire.cli.root import root
 from jobwire.v1 import job_service_pb2
@@ -17,6 +16,7 @@ from jobwire_server.config import SETTINGS, Command, load
 from jobwire_server.domain.lifecycle import TRANSITIONS
 from tests.docs.pages import ROOT, rows_of, text_of
 from tools.errors_page import reasons
+from tools.python_page import PACKAGES
 
 CONTRACT = [
     importlib.import_module(f"jobwire.v1.{path.stem}_pb2")
@@ -135,9 +135,11 @@ def test_every_exit_code_and_every_code_of_the_command_line_has_a_meaning() -> N
 
 def test_every_public_name_of_the_package_has_a_section_with_its_contract() -> None:
     page = text_of(REFERENCE / "python.md")
-    for name in jobwire.__all__:
-        section = re.sub(r"```.*?```", "", section_of(page, name), flags=re.DOTALL)
-        assert re.search(r"[A-Z`].+\.", section), name
+    prefixes = {"jobwire": "", **{package: f"{package}." for package in PACKAGES if package != "jobwire"}}
+    for package, prefix in prefixes.items():
+        for name in importlib.import_module(package).__all__:
+            section = re.sub(r"```.*?```", "", section_of(page, f"{prefix}{name}"), flags=re.DOTALL)
+            assert re.search(r"[A-Z`].+\.", section), f"{prefix}{name}"
 
 
 def commands_of(group: click.Group, context: click.Context, path: str) -> Iterator[tuple[str, click.Command]]:

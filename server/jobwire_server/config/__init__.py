@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jobwire_server.config.places import CONFIG_PATHS, CONFIG_VARIABLE, ConfigFile, ConfigInvalid, Origin
-from jobwire_server.config.values import Kind, read
+from jobwire_server.config.values import Kind, read, redacted
 from jobwire_server.kernel.telemetry import LogFormat, LogLevel
 
 __all__ = [
     "BOTH", "CONFIG_PATHS", "CONFIG_VARIABLE", "DEFAULT", "SETTINGS", "Command", "Config", "ConfigInvalid", "Effective",
-    "Kind", "Setting", "Tls", "assemble", "check_listen", "find_database", "load", "resolve",
+    "Kind", "PostgresUrl", "Setting", "Tls", "assemble", "check_listen", "find_database", "load", "resolve",
 ]  # fmt: skip
 
 ENVIRONMENT_PREFIX: Final = "JOBWIRE_"
@@ -229,7 +228,7 @@ class PostgresUrl(NamedTuple):
     url: str
 
     def __str__(self) -> str:
-        return re.sub(r"(?<=://)([^/@?]*?):[^/@?]*@", r"\1:***@", re.sub(r"(password=)[^&]*", r"\1***", self.url))
+        return redacted(self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 from jobwire_server.config import BOTH, CONFIG_PATHS, CONFIG_VARIABLE, SETTINGS, Command, Effective, Setting
-from jobwire_server.config.values import Kind, written
-
-REDACTED: Final = "REDACTED"
+from jobwire_server.config.values import Kind, redacted, written
 
 _OVERRULED_BY: Final[Mapping[str, str]] = MappingProxyType({"listen": "port", "db": "memory"})
 """Settings whose default is not in force when the other one is set."""
@@ -23,9 +20,6 @@ _SAMPLES: Final[Mapping[str, Any]] = MappingProxyType({
     "tls_client_ca": "/etc/jobwire/clients.pem",
 })  # fmt: skip
 """What the example says where there is no default."""
-
-_URL_PASSWORD: Final = re.compile(r"(://[^/@\s]*?:)[^/@\s]+(?=@)")
-_PARAMETER_PASSWORD: Final = re.compile(r"((?:^|[?&\s])password=)[^&\s]+", re.IGNORECASE)
 
 
 def in_force(command: Command, settings: Sequence[Effective]) -> str:
@@ -56,11 +50,6 @@ def _toml(setting: Setting, value: Any) -> str:
         shown = redacted(shown)
     # JSON's texts, numbers and truths are TOML's.
     return json.dumps(shown, ensure_ascii=False)
-
-
-def redacted(text: str) -> str:
-    """Return an address without the password in it."""
-    return _PARAMETER_PASSWORD.sub(rf"\1{REDACTED}", _URL_PASSWORD.sub(rf"\1{REDACTED}", text))
 
 
 def example() -> str:

@@ -10,6 +10,10 @@ from typing import Any, Final
 
 from jobwire_server.kernel.telemetry import LogFormat, LogLevel
 
+_URL_PASSWORD: Final = re.compile(r"(://[^:@/\s]*:)\S*@")
+"""From the first colon to the last @: rather too much than a part of a password."""
+_PARAMETER_PASSWORD: Final = re.compile(r"((?:^|[?&\s])password=)[^&\s]+", re.IGNORECASE)
+
 
 class Kind(StrEnum):
     """What a setting holds, and so how its text is read."""
@@ -109,3 +113,8 @@ def written(kind: Kind, value: Any) -> Any:
             return value
         case _:
             return str(value)
+
+
+def redacted(text: str) -> str:
+    """Return an address without the password in it."""
+    return _PARAMETER_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))

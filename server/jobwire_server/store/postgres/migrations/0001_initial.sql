@@ -138,7 +138,7 @@ CREATE TABLE jobwire.checkpoint (
 ALTER TABLE jobwire.checkpoint ALTER COLUMN data SET STORAGE EXTERNAL;
 
 -- One row per transition, written by the triggers below: no change can forget its event. The order of `revision` is the
--- order of commits (docs/adr/0014); `previous` names the event of the same job before this one.
+-- order of commits (docs/adr/0019); `previous` names the event of the same job before this one.
 CREATE TABLE jobwire.event (
   revision bigint PRIMARY KEY,
   key bigint NOT NULL,

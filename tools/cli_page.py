@@ -28,6 +28,8 @@ in [configuration.md](configuration.md).
   `key=value` pairs.
 - Durations are written `250ms`, `90s`, `5m`, `1h30m`, `7d`. Times are written `2026-11-21T12:31:04Z`, `now+1h` or
   `now-15m`; a duration alone lies ahead for a time to come (`--at 1h`), and back for a time past (`--since 1h`).
+- On a terminal `@last` in the place of an id is the job that it submitted last.
+- Nothing is asked where stdin is no terminal or the output is for programs: the error then names the flag to give.
 - Watching goes on through cuts of the connection and restarts of the server: nothing is missed, nothing repeated."""
 
 _TIMEOUT: Final = """\

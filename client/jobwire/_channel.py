@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from jobwire.errors import ArgumentInvalid
+from jobwire.errors import ArgumentInvalid, ErrorDetails
 from jobwire.settings import Settings
 
 _MEBIBYTE = 2**20
@@ -59,9 +59,9 @@ def open_aio_channel(settings: Settings) -> grpc.aio.Channel:
 
 def _credentials(settings: Settings) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(
-        root_certificates=_read(settings.ca, "ca"),
+        root_certificates=_read(settings.ca, "CA"),
         private_key=_read(settings.key, "key"),
-        certificate_chain=_read(settings.cert, "cert"),
+        certificate_chain=_read(settings.cert, "certificate"),
     )
 
 
@@ -71,4 +71,7 @@ def _read(path: str | None, name: str) -> bytes | None:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ArgumentInvalid(f"The file of {name} cannot be read: {error}.") from error
+        raise ArgumentInvalid(
+            f"The file of the {name}, {path}, cannot be read: {(error.strerror or str(error)).lower()}.",
+            ErrorDetails(hint="see where the path comes from: jobwire config show --origin"),
+        ) from error

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
+from jobwire.cli.root import COMMANDS as REGISTERED
+from jobwire.cli.root import NOUNS
 from jobwire.v1 import job_pb2
 from jobwire.v1 import job_service_pb2 as pb
 from tests.cli.conftest import Jobwire
@@ -53,12 +55,28 @@ COMMANDS = [
 ]
 
 
+ELSEWHERE = {
+    "work": "test_work", "conformance": "tests/conformance", "doctor": "test_doctor", "health": "test_check",
+    "bench watch": "test_bench", "bench e2e": "test_bench",
+    "help": "prints a page", "completion": "prints a script",
+}  # fmt: skip
+"""Commands whose output is looked at in another file, and where."""
+
+
 @pytest.fixture
 def jobs(jobwire: Jobwire) -> None:
     for job_type, job_id in (
         ("hello", "done"), ("hello", "done2"), ("stuck", "stuck"), ("later", "waiting"), ("fail", "failed"),
     ):  # fmt: skip
         jobwire(f"submit {job_type} --job-id {job_id} -q")
+
+
+def test_every_command_that_prints_data_is_looked_at() -> None:
+    every = {f"{name} {verb}".strip() for name in REGISTERED for verb in NOUNS.get(name, ("",))}
+    here = {name for name in every if any(f"{line} ".startswith(f"{name} ") for line in COMMANDS)}
+    in_files_of_their_own = {name for name in every if name.startswith(("config ", "check "))}
+
+    assert every - here - in_files_of_their_own == ELSEWHERE.keys()
 
 
 def run(jobwire: Jobwire, line: str, folder: object) -> Any:

@@ -85,3 +85,16 @@ def test_a_sweep_goes_on_through_a_crash_of_the_server(server: RealServer) -> No
     cancelled = server.jobwire("job", "list", "--all", "-f", "queue:q state:cancelled", "-o", "id").stdout.split()
     assert len(cancelled) == count
     assert {*first, *said.split()} <= set(cancelled)
+
+
+def test_a_watch_with_a_filter_hears_of_its_jobs_and_no_others(server: RealServer) -> None:
+    for queue in ("mail", "other"):
+        failing = lines_of(2, type="fail", payload={"times": 1}, queue=queue, max_attempts=1)
+        ids = server.jobwire("submit", "--from-jsonl", "-", "-o", "id", "-q", stdin=failing).stdout.split()
+        server.jobwire("wait", *ids, "--for", "terminal")
+
+    watched = server.jobwire("watch", "-f", "queue:mail state:failed", "--since", "0", "--timeout", "2s", "-o", "jsonl")
+
+    events = [json.loads(line) for line in watched.stdout.splitlines()]
+    assert watched.returncode == 5  # --timeout is how this watch ends
+    assert [(event["queue"], event["status"]["state"]) for event in events] == [("mail", "JOB_STATE_FAILED")] * 2

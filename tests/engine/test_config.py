@@ -233,7 +233,7 @@ def test_a_password_in_an_address_is_not_shown_and_not_read_as_one_where_there_i
     shown = in_force(Command.SERVE, effective(db=address))
 
     assert "hunter2" not in shown
-    assert 'db = "postgresql://me:REDACTED@host/db?password=REDACTED&sslmode=require"' in shown
+    assert 'db = "postgresql://me:***@host/db?password=***&sslmode=require"' in shown
     assert "hunter" not in str(serve(db=address).db)
     assert "hunter" not in in_force(Command.SERVE, effective(db="postgresql://me:hunt/er@2@host/db"))
     assert 'db = "sqlite:///data/jobs.db"' in in_force(Command.SERVE, effective(db="sqlite:///data/jobs.db"))

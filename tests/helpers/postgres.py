@@ -138,6 +138,15 @@ class PostgresServer:
         """Say that a database has been emptied; the next test may have it (to make one takes as long as a test)."""
         self._clean.append(name)
 
+    def read(self, name: str, statement: str) -> list[tuple[Any, ...]]:
+        """Read a store's tables behind its back."""
+        with psycopg.connect(self.url(name), options="-c search_path=jobwire") as connection:
+            return connection.execute(statement).fetchall()
+
+    def cut(self, name: str) -> None:
+        """End all sessions of a database on the spot."""
+        self.admin(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'")
+
     def drop(self, name: str) -> None:
         """Remove a database, whoever is connected to it."""
         self.admin(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

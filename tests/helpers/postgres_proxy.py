@@ -35,9 +35,8 @@ class PostgresProxy:
 
     def close(self) -> None:
         """Cut everything."""
-        self._listener.close()
-        for one in self._open:
-            one.close()
+        _cut(self._listener)
+        _close(self._listener, *self._open)
 
     def _accept(self) -> None:
         while True:
@@ -46,7 +45,11 @@ class PostgresProxy:
             except OSError:
                 return
             server = socket.socket(socket.AF_UNIX)
-            server.connect(self._target)
+            try:
+                server.connect(self._target)
+            except OSError:
+                _close(client, server)  # the database is away
+                continue
             self._open += [client, server]
             committing = threading.Event()
             threading.Thread(target=self._forward, args=(client, server, committing), daemon=True).start()
@@ -88,3 +91,8 @@ def _cut(*ends: socket.socket) -> None:
             end.shutdown(socket.SHUT_RDWR)
         except OSError:
             continue
+
+
+def _close(*ends: socket.socket) -> None:
+    for end in ends:
+        end.close()

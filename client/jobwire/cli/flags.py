@@ -81,7 +81,7 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options first, then the global ones."""
         known = {id(option) for option in self._global_options}
-        own = [param for param in self.get_params(ctx) if id(param) not in known]
+        own = [param for param in self.get_params(ctx) if id(param) not in known and isinstance(param, click.Option)]
         for title, params in (("Options", own), ("Global options", self._global_options)):
             records = [record for param in params if (record := param.get_help_record(ctx)) is not None]
             if records:

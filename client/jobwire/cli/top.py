@@ -28,7 +28,7 @@ _SHORTEST = timedelta(milliseconds=200)
 @click.option("--queue", "queues", multiple=True, metavar="NAME", help="Jobs of this queue only; repeatable.")
 @click.option("--once", is_flag=True, help="Look once and exit. So it is, too, where stdout is no terminal.")
 def top(invocation: Invocation, interval: timedelta, queues: tuple[str, ...], once: bool) -> None:
-    """Show queues with their jobs by state, workers, and the jobs that wait or run longest, until Ctrl+C.
+    """Show queues with their jobs by state, workers, and the open jobs that were submitted first, until Ctrl+C.
 
     Each look costs the server a few calls, and reads the newest 5,000 open jobs at most: beyond those, numbers have a +
     and the oldest job a >. -o json prints one look as one document; -o jsonl one look a line, until Ctrl+C.

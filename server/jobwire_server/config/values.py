@@ -117,4 +117,4 @@ def written(kind: Kind, value: Any) -> Any:
 
 def redacted(text: str) -> str:
     """Return an address without the password in it."""
-    return _PARAMETER_PASSWORD.sub(r"\1REDACTED", _URL_PASSWORD.sub(r"\1REDACTED@", text))
+    return _PARAMETER_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))

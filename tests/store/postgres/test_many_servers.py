@@ -289,6 +289,18 @@ async def test_a_server_alone_asks_the_database_for_nothing_of_its_own(
     assert revisions == sorted(set(revisions)) == list(range(1, receipt.answers[0].revision + 1))
 
 
+async def test_tables_that_the_database_takes_for_empty_are_counted_when_jobs_have_come(
+    postgres_rig: PostgresRig, neighbour: Neighbour
+) -> None:
+    rig = postgres_rig
+    rig.tamper("ANALYZE job, event")
+    await neighbour(**WAYS["poll"])
+    await rig.submit(*(new_job() for _ in range(2_000)))
+    async with asyncio.timeout(PATIENCE):
+        while rig.sql("SELECT reltuples FROM pg_class WHERE relname = 'job'")[0][0] < 2_000:
+            await rig.store.position()
+
+
 # --- a server that stops in the middle --------------------------------------------------------------------------------
 
 

@@ -193,3 +193,4 @@ async def test_a_database_that_was_killed_is_waited_for_and_nothing_acknowledged
     assert len(acknowledged) == 18
     assert all(job is not None for job in found)
     await rig.close()
+    rig.dispose()

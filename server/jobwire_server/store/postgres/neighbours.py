@@ -31,6 +31,8 @@ _CHANNEL: Final = "jobwire"
 _BETWEEN_TWO_SECONDS: Final = 0.05
 _STRETCH: Final = 5_000
 """Most revisions that are looked at in one statement."""
+_FEW: Final = 1_000
+"""Rows of a table for which any plan will do."""
 _BACKOFF: Final = Backoff(first_seconds=0.1, factor=2.0, max_seconds=5.0)
 _FENCED: Final = {State.CANCELLED: step(State.PROCESSING, Event.CANCEL).fence}
 """By how much the fence of a running job rises when it is ended by force: its holder knows the one before."""
@@ -74,6 +76,7 @@ class Neighbours:
         self._stopping = threading.Event()
         self._instance_id: str | None = None
         self._present_until_us = 0
+        self._count_at = 0
         self._connection: Connection | None = None
         self._failures = 0
         self._awake, self._wake = socket.socketpair()
@@ -186,6 +189,9 @@ class Neighbours:
         for stretch in stretches:
             for after in range(stretch.after, stretch.upto, _STRETCH):
                 self._tell_of(connection, Stretch(after, min(after + _STRETCH, stretch.upto)), now_us)
+        if newest >= self._count_at:
+            self._count_at = newest + _FEW
+            self._count(connection)
         if self._instance_id is not None and now_us > self._present_until_us - self._settings.presence_us // 2:
             self._say(connection, self._instance_id)
             self._present_until_us = now_us + self._settings.presence_us
@@ -200,6 +206,13 @@ class Neighbours:
             None if due_us is None else max(0, due_us - now_us),
         )
         self._on_loop(self._on_notice, notice)
+
+    def _count(self, connection: Connection) -> None:
+        """Have the tables counted that the database takes for empty, though jobs have come: for such a table it thinks
+        every plan as good as any other, and autovacuum looks only once a minute. Plans that are kept are made again."""
+        counted = connection.execute(self._queries["counted_rows"]).fetchone()
+        if counted is not None and counted[0] < _FEW:
+            connection.execute("ANALYZE jobwire.job, jobwire.event, jobwire.label, jobwire.request_key", prepare=False)
 
     def _say(self, connection: Connection, instance_id: str) -> None:
         connection.execute(

@@ -18,7 +18,6 @@ from jobwire_server.store.verbs.writer import GroupWriter
 
 _RETRY_US: Final = 500_000
 
-_FEW: Final = 64
 _WAITED_TOO_LONG: Final = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.LockNotAvailable,
@@ -51,7 +50,6 @@ class Writer(GroupWriter):
         self._reconnect = reconnect
         self._failpoint = failpoint
         self._on_commit = on_commit
-        self._plans_hold_until = _FEW
         self.start()
 
     def _close(self) -> None:
@@ -92,22 +90,12 @@ class Writer(GroupWriter):
         self._send_commit()
         notice = self._state.committed(transaction)
         self._on_commit(transaction.began_at.revision, transaction.revision)
-        if transaction.revision >= self._plans_hold_until:
-            self._plan_anew(transaction.revision)
         try:
             self._failpoint("group.after_commit")
             self._failpoint("submit.before_reply")
         except Exception as error:
             raise OutcomeUnknown(f"The answer was lost after the commit: {error}.") from error
         return notice
-
-    def _plan_anew(self, revision: int) -> None:
-        """Plans that were made for few jobs may be the worst for many: have them made again as the store grows."""
-        self._plans_hold_until = 4 * max(revision, _FEW)
-        try:
-            self._connection.execute("DISCARD PLANS", prepare=False)
-        except psycopg.Error as error:
-            self._state.log.warning(LogEvent.STORE_LOST, error=sentence(error))  # what was committed is
 
     def _send_commit(self) -> None:
         try:

@@ -162,11 +162,16 @@ class Neighbours:
 
     def _wait(self, connection: Connection) -> None:
         """Wait until something is to be told or heard, at most until it is time to look at the log again."""
+        if self._heard(connection):
+            return  # it came with the answer to our last question, so that the socket would not wake us for it
         seconds = self._settings.poll_us / 1_000_000 * (0.5 + self._chance())
         select.select([self._awake.fileno(), connection.fileno()], [], [], seconds)
         self._drain_wakes()
-        for _ in connection.notifies(timeout=0):
-            pass  # that there was one says all; the log says the rest
+        self._heard(connection)
+
+    def _heard(self, connection: Connection) -> bool:
+        """Take in what others have notified. That there was something says all; the log says the rest."""
+        return sum(1 for _ in connection.notifies(timeout=0)) > 0
 
     def _drain_wakes(self) -> None:
         try:

@@ -40,8 +40,6 @@ from jobwire.v1 import job_service_pb2
 
 MOST_IN_FLIGHT = 2
 """Merged calls at the same time: while the server works on one, the client prepares the other."""
-LEAST_WORTH_HALVING = 16
-"""Fewer are not divided among the calls that may go: a call costs as much as ten elements."""
 SLACK_SECONDS = 0.1
 """Whose deadline is at most so much later than the leader's, ends with it."""
 
@@ -122,8 +120,7 @@ class Merging:
         self._is_gathering = False
         leader.verdict = None
         batch, size_bytes = [leader], leader.size_bytes
-        most = self._share(len(self._queue) + 1)
-        while self._queue and len(batch) < most:
+        while self._queue and len(batch) < MAX_BATCH_SIZE:
             size_bytes += self._queue[0].size_bytes
             if size_bytes > MAX_BATCH_BYTES:
                 break
@@ -175,10 +172,6 @@ class Merging:
         if self._is_gathering or self._calls >= MOST_IN_FLIGHT:
             return False
         return self._calls == 0 or 2 * count >= self._carried
-
-    def _share(self, count: int) -> int:
-        free = MOST_IN_FLIGHT - self._calls
-        return min(MAX_BATCH_SIZE, count if count < LEAST_WORTH_HALVING else -(-count // free))
 
     def _verdicts(self, batch: Sequence[Waiting], outcome: Outcome) -> Sequence[Verdict | None]:
         if isinstance(outcome, Submitted):

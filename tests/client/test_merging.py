@@ -130,12 +130,16 @@ def test_a_batch_is_bounded_in_bytes(counter: Counter) -> None:
     assert request.ByteSize() <= MAX_BATCH_BYTES
 
 
-def test_a_large_crowd_is_shared_among_the_calls_that_may_go(counter: Counter) -> None:
+def test_a_few_stragglers_wait_for_a_large_batch_since_each_call_costs_the_server_a_commit(counter: Counter) -> None:
     leader = counter.come("a")
-    crowd = [counter.come(f"c{n}") for n in range(63)]
+    for n in range(63):
+        counter.come(f"c{n}")
+    assert len(counter.take(leader)) == 64
 
-    assert len(counter.take(leader)) == 32
-    assert len(counter.take(next(waiting for waiting in crowd if waiting.verdict is Word.LEAD))) == 32
+    stragglers = [counter.come(f"s{n}") for n in range(31)]
+    assert [straggler.verdict for straggler in stragglers] == [None] * 31
+
+    assert counter.come("one more").verdict is Word.LEAD, "half of what is under way is worth a call"
 
 
 def test_when_the_leader_is_gone_another_one_leads_the_others_again(counter: Counter) -> None:

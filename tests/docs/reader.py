@@ -97,9 +97,12 @@ class _Staying:
         )
         self._listener = threading.Thread(target=self._listen, args=(ready,), daemon=True)
         self._listener.start()
-        assert self._is_ready.wait(timeout=30), f"{self._command!r} is not ready after 30 s:\n{self.said}"
-        started = any(line.startswith(ready) for line in self._said)
-        assert started, f"{self._command!r} ended with {self._process.wait(timeout=30)}:\n{self.said}"
+        is_heard = self._is_ready.wait(timeout=30)
+        if not any(line.startswith(ready) for line in self._said):
+            self._process.kill()
+            code = self._join()
+            became = f"ended with {code}" if is_heard else "is not ready after 30 s"
+            raise AssertionError(f"{self._command!r} {became}:\n{self.said}")
 
     @property
     def said(self) -> str:
@@ -108,11 +111,16 @@ class _Staying:
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Tell it to end, and see that it ends well."""
         self._process.send_signal(number)
+        code = self._join()
+        assert code == 0, f"{self._command!r} ended with {code}:\n{self.said}"
+
+    def _join(self) -> int:
+        """Wait for its end and for the last that it says; return its exit code."""
         code = self._process.wait(timeout=30)
         self._listener.join(timeout=30)
         assert self._process.stderr is not None
         self._process.stderr.close()
-        assert code == 0, f"{self._command!r} ended with {code}:\n{self.said}"
+        return code
 
     def _listen(self, ready: str) -> None:
         assert self._process.stderr is not None

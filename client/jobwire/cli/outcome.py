@@ -38,6 +38,6 @@ def ended_fault(job_id: str, status: job_pb2.JobStatus) -> CliError:
     return CliError(
         f"JOB_{word}",
         f"job {job_id} {past}{cause}",
-        hints=[f"see all of it:   jobwire job get {job_id} -o json", f"run it again:    jobwire job retry {job_id}"],
+        hints=[f"see why:        jobwire job describe {job_id}", f"run it again:   jobwire job retry {job_id}"],
         details={"job_id": job_id, "state": word, "attempts": status.attempt},
     )

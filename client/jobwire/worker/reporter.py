@@ -108,9 +108,9 @@ class Reporter:
         try:
             again = await self._tell(batch)
         except ConnectionError as error:
-            _log.warning("%d outcomes cannot be told now, and will be sent again: %s", len(batch), error)
+            _log.warning("Outcomes cannot be told now, and will be sent again (%d): %s", len(batch), error)
         except Exception:  # noqa: BLE001 (outcomes are kept and sent again, whatever the transport did)
-            _log.exception("Reporting %d outcomes failed. Trying again.", len(batch))
+            _log.exception("Reporting outcomes failed (%d). Trying again.", len(batch))
         finally:
             self._sending.remove(batch)
             if again:

@@ -6,9 +6,9 @@ WITH RECURSIVE holder (instance_id) AS (
   FROM holder
   WHERE holder.instance_id IS NOT NULL
 )
-SELECT coalesce(json_agg(key), '[]')::text
+SELECT coalesce(json_agg(key ORDER BY instance_id, transport, lease_expire_us, key), '[]')::text
 FROM (
-  SELECT job.key
+  SELECT job.key, job.instance_id, job.transport, job.lease_expire_us
   FROM holder
   JOIN job
     ON job.state = 3 AND job.instance_id = holder.instance_id AND job.transport IN (0, 1, 2)

@@ -75,13 +75,14 @@ check-docs: .venv/.stamp
 	$(BIN)/python -m tools.docs --check
 
 test: .venv/.stamp  ## all tests but the torture campaigns
-	$(PYTEST) -n 2 --dist loadgroup tests --ignore=tests/torture
+	$(PYTEST) -n 2 --dist loadgroup -m "not campaign" tests --ignore=tests/torture
 
 test-postgres: .venv/.stamp  ## the tests of the PostgreSQL driver alone (they are part of `test`)
 	$(PYTEST) -n 2 --dist loadgroup tests/store tests/e2e/test_postgres.py -k 'postgres or Postgres or drivers'
 
 torture: .venv/.stamp  ## kills, signals, fuzz, watchers, zombies, networks (SCALE=n, KILLS=n for more)
 	$(PYTEST) -n 2 --dist loadgroup tests/torture
+	$(PYTEST) -n 2 --dist loadgroup -m campaign tests/store
 
 bench: .venv/.stamp  ## measure P1 ... P10, I1, W1 and write bench/latest.json (about 10 minutes)
 	$(BIN)/python -m bench

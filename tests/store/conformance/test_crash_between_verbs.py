@@ -100,6 +100,10 @@ async def test_the_chains_hold_every_pair_of_verbs() -> None:
     assert len(pairs) == len(set(pairs)) == len(VERBS) * (len(VERBS) - 1)
 
 
+# A start on PostgreSQL is a third of a second, and there are five hundred: that half is a campaign.
+@pytest.mark.parametrize(
+    "durable_rig", ["file", pytest.param("postgres", marks=pytest.mark.campaign)], indirect=True, scope="function"
+)
 @pytest.mark.parametrize("chain", _chains(), ids=lambda chain: chain[0])
 async def test_a_crash_between_any_two_verbs_loses_nothing_and_stops_nothing(
     durable_rig: StoreRig, chain: list[str]

@@ -203,14 +203,12 @@ class App:
         Raises ArgumentInvalid, and JobwireError when the server refuses the worker.
         """
         # Whoever only registers handlers need not import a worker, nor gRPC.
-        from jobwire.worker.process import WorkerSettings  # noqa: PLC0415
+        from jobwire.worker.process import WorkerSettings, subscriptions  # noqa: PLC0415
         from jobwire.worker.telling import work_aloud  # noqa: PLC0415
-        from jobwire.worker.transport import Subscription  # noqa: PLC0415
 
-        shares = queues if isinstance(queues, Mapping) else dict.fromkeys(queues, 1)
         settings = WorkerSettings(
             slots=slots,
-            queues=tuple(Subscription(name, weight) for name, weight in shares.items()),
+            queues=subscriptions(queues),
             worker_id=worker_id,
             lease_seconds=None if lease is None else parse_duration(lease, name="lease").total_seconds(),
             prefetch=prefetch,

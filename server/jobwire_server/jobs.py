@@ -131,7 +131,7 @@ class Jobs:
     async def _enter(self, submission: Submission) -> SubmitReceipt:
         """Store jobs; who serves them may ask for them at the same time."""
         if self._expect is not None:
-            self._expect({Lane(job.queue, job.type) for job in submission.jobs if job.schedule_time_us is None})
+            self._expect(Lane(job.queue, job.type) for job in submission.jobs if job.schedule_time_us is None)
         return await self._store.submit(submission)
 
     def _tell(self, request_id: str, receipt: SubmitReceipt) -> None:

@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -57,6 +57,12 @@ class WorkerSettings:
     """Child processes are replaced after so many jobs; None = never."""
     memory_bytes_per_child: int | None = None
     """Resident memory from which on a child process is replaced; None = no bound."""
+
+
+def subscriptions(queues: Mapping[str, int] | Iterable[str]) -> tuple[Subscription, ...]:
+    """What a worker takes, from names of queues (weight 1), or names with weights."""
+    shares = queues if isinstance(queues, Mapping) else dict.fromkeys(queues, 1)
+    return tuple(Subscription(name, weight) for name, weight in shares.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

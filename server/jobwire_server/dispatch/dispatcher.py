@@ -138,7 +138,7 @@ class Dispatcher:
         share the commit: the store applies submits before leases. It is a hint, like a commit notice; a lease request
         that comes too early finds nothing, and the notice brings the next."""
         if any(session.room > 0 for session in self._takers):
-            self._mark(lanes)
+            self._mark(set(lanes))
 
     async def report(self, reports: Sequence[Report]) -> Sequence[ReportAnswer]:
         """Record how runs ended, whoever holds them: for reports that come past the session that got the jobs."""

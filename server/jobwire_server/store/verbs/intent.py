@@ -55,11 +55,11 @@ Verb = Callable[[Transaction, Sequence[Intent]], None]
 
 
 def by_verb(group: Sequence[Intent]) -> list[tuple[Verb, list[Intent]]]:
-    """The intents of a group as they are applied: those of one verb together."""
+    """The intents of a group as they are applied: those of one verb, which are of one rank, together."""
     verbs: dict[Verb, list[Intent]] = {}
-    for intent in sorted(group, key=lambda intent: _APPLIED[intent.rank]):
+    for intent in group:
         verbs.setdefault(intent.apply, []).append(intent)
-    return list(verbs.items())
+    return sorted(verbs.items(), key=lambda verb: _APPLIED[verb[1][0].rank])
 
 
 def store_full() -> StoreFull:

@@ -10,9 +10,9 @@ from jobwire.errors import JobwireError
 from jobwire.integrations.django.backend import JobwireBackend
 from jobwire.integrations.django.tasks_of_django import discover, task_backends
 from jobwire.integrations.django.worker import app_of
-from jobwire.worker.process import WorkerSettings
+from jobwire.worker.process import WorkerSettings, subscriptions
 from jobwire.worker.telling import work_aloud
-from jobwire.worker.transport import ANY_QUEUE, Subscription
+from jobwire.worker.transport import ANY_QUEUE
 
 
 class Command(BaseCommand):
@@ -42,7 +42,7 @@ class Command(BaseCommand):
             raise CommandError(f"There are no tasks for {options['backend']!r}. Are their modules called tasks.py?")
         settings = WorkerSettings(
             slots=options["slots"],
-            queues=tuple(Subscription(name) for name in options["queue"] or [ANY_QUEUE]),
+            queues=subscriptions(options["queue"] or [ANY_QUEUE]),
             max_jobs=options["max_jobs"],
         )
         try:

@@ -113,6 +113,9 @@ class PostgresRig(StoreRig):
         """See `StoreRig.check`."""
         [(compacted,)] = self.sql("SELECT compacted FROM meta")
         fsck.check_rows(self.sql, compacted)
+        columns = "key, tenant, id, queue, type, batch_id"
+        jobs, identities = (self.sql(f"SELECT {columns} FROM {table} ORDER BY key") for table in ("job", "identity"))
+        assert identities == jobs, "what jobs are looked up by differs from the jobs"
 
     def sql(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """See `StoreRig.sql`."""

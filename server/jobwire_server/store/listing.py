@@ -25,6 +25,12 @@ class Dialect(NamedTuple):
     """Says which index to read ("{}" is its name), where the database has to be told."""
     by_key: str
     """Says that the primary key is to be read."""
+    identity: str = "job"
+    """The table that is looked into by id, queue, type or batch. It has the job's key."""
+
+    def its_job(self) -> str:
+        """The rest of a FROM that began with `identity`: what adds the job itself."""
+        return "" if self.identity == "job" else f" {self.join} job ON job.key = {self.identity}.key"
 
 
 FirstRow = Callable[..., tuple[Any, ...] | None]
@@ -65,12 +71,13 @@ def list_statement(
     conditions, values = _residual(query.filter)
     parts: list[str] = []
     bound: list[object] = []
-    for number, (source, driver, driver_values) in enumerate(_drivers(dialect, tenant, query.filter)):
+    for number, driver in enumerate(_drivers(dialect, tenant, query.filter)):
         parts.append(
-            f"SELECT k FROM (SELECT job.key AS k FROM {source} WHERE {driver} AND job.key >= ? AND job.key < ?"  # noqa: S608
-            f"{conditions} ORDER BY job.key DESC LIMIT ?) AS scan_{number}"
+            f"SELECT k FROM (SELECT {driver.table}.key AS k FROM {driver.source} WHERE {driver.where} "  # noqa: S608
+            f"AND {driver.table}.key >= ? AND {driver.table}.key < ?"
+            f"{conditions} ORDER BY {driver.table}.key DESC LIMIT ?) AS scan_{number}"
         )
-        bound += [*driver_values, low, high, *values, query.limit + 1]
+        bound += [*driver.values, low, high, *values, query.limit + 1]
     union = " UNION ALL ".join(parts)
     listed = ", ".join(f"job.{column.strip()}" for column in columns.split(","))
     statement = (
@@ -80,29 +87,45 @@ def list_statement(
     return statement.replace("?", dialect.mark), [*bound, query.limit + 1]
 
 
-def _drivers(dialect: Dialect, tenant: str, wanted: JobFilter) -> list[tuple[str, str, list[object]]]:
-    """(FROM, WHERE, values) of each scan: an index seek per value of the most selective condition."""
+class _Driver(NamedTuple):
+    """One scan: an index seek for a value of the most selective condition."""
+
+    table: str
+    """Whose key the index is ordered by."""
+    source: str
+    where: str
+    values: Sequence[object]
+
+
+def _drivers(dialect: Dialect, tenant: str, wanted: JobFilter) -> list[_Driver]:
     if wanted.batch_id:
-        source = "job" + dialect.by_index.format("job_batch")
-        return [(source, "job.tenant = ? AND job.batch_id = ?", [tenant, wanted.batch_id])]
+        return _scans(dialect, tenant, "batch", "batch_id", [wanted.batch_id])
     if wanted.labels:
-        name, value = next(iter(wanted.labels.items()))
         source = f"label {dialect.join} job ON job.key = label.key"
         where = "label.tenant = ? AND label.name = ? AND label.value = ?"
-        return [(source, where, [tenant, name, value])]
+        return [_Driver("job", source, where, [tenant, *next(iter(wanted.labels.items()))])]
     rare_states = bool(wanted.states) and _COMMON_STATES.isdisjoint(wanted.states)
     if wanted.types and not rare_states:
-        return _scans(dialect, tenant, "type", wanted.types)
+        return _scans(dialect, tenant, "type", "type", wanted.types)
     if wanted.queues and not rare_states:
-        return _scans(dialect, tenant, "queue", wanted.queues)
+        return _scans(dialect, tenant, "queue", "queue", wanted.queues)
     if wanted.states:
-        return _scans(dialect, tenant, "state", [int(one) for one in wanted.states])
-    return [("job" + dialect.by_key, "job.tenant = ?", [tenant])]
+        return [_of_state(dialect, tenant, state) for state in dict.fromkeys(wanted.states)]
+    return [_Driver("job", "job" + dialect.by_key, "job.tenant = ?", [tenant])]
 
 
-def _scans(dialect: Dialect, tenant: str, column: str, values: Sequence[object]) -> list[tuple[str, str, list[object]]]:
-    source = "job" + dialect.by_index.format(f"job_{column}")
-    return [(source, f"job.tenant = ? AND job.{column} = ?", [tenant, one]) for one in dict.fromkeys(values)]
+def _scans(dialect: Dialect, tenant: str, index: str, column: str, values: Sequence[str]) -> list[_Driver]:
+    table = dialect.identity
+    source = table + dialect.by_index.format(f"job_{index}") + dialect.its_job()
+    where = f"{table}.tenant = ? AND {table}.{column} = ?"
+    return [_Driver(table, source, where, [tenant, one]) for one in dict.fromkeys(values)]
+
+
+def _of_state(dialect: Dialect, tenant: str, state: State) -> _Driver:
+    # The number stands in the text: a partial index serves only what is known to lie in it.
+    return _Driver(
+        "job", "job" + dialect.by_index.format("job_state"), f"job.tenant = ? AND job.state = {int(state)}", [tenant]
+    )
 
 
 def _residual(wanted: JobFilter) -> tuple[str, list[object]]:

@@ -23,9 +23,9 @@ from tests.helpers.stores import REMOTE
 pytestmark = pytest.mark.asyncio
 
 QUERIES = load(files("jobwire_server.store.postgres") / "queries")
-TABLES = ("job", "event", "label", "content", "attempt", "checkpoint", "request_key", "tombstone")
+TABLES = ("job", "identity", "event", "label", "content", "attempt", "checkpoint", "request_key", "tombstone")
 NAMED = {
-    name: re.findall(r"\b((?:job|event|label|content|attempt|checkpoint|request_key|tombstone)_\w+)", found[0])
+    name: re.findall(r"\b((?:job|identity|event|label|content|attempt|checkpoint|request_key|tombstone)_\w+)", found[0])
     for name, text in QUERIES.items()
     if (found := re.findall(r"Index(?:es)?:([^(]*?)(?:\.|;|\n[A-Z])", text.replace("\n-- ", " ")))
 }

@@ -24,6 +24,7 @@ class PostgresReader(Reader):
         each_text="jsonb_array_elements_text(%s::jsonb) AS r (value)",
         by_index="",
         by_key="",
+        identity="identity",
     )
 
     def __init__(self, connection: Connection, queries: Mapping[str, str], settings: PostgresSettings) -> None:

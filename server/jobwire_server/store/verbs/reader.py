@@ -65,8 +65,11 @@ class Reader(ABC):
         """See `Store.get`."""
         columns = self._columns if full else JOB_COLUMNS
         listed = ", ".join(f"job.{column.strip()}" for column in columns.split(","))
+        dialect = self.dialect
+        table = dialect.identity
         source = (
-            f"{self.dialect.each_text} {self.dialect.join} job ON job.tenant = {self.dialect.mark} AND job.id = r.value"
+            f"{dialect.each_text} {dialect.join} {table} ON {table}.tenant = {dialect.mark} AND {table}.id = r.value"
+            f"{dialect.its_job()}"
         )
         statement = f"SELECT {listed} FROM {source}"  # noqa: S608
         found: dict[str, Job] = {}

@@ -1,8 +1,8 @@
--- The log of some jobs after a revision, in order, also of jobs that are gone. Indexes: job_id, event_deleted,
+-- The log of some jobs after a revision, in order, also of jobs that are gone. Indexes: identity_id, event_deleted,
 -- event_sequence. It is materialized, since the log in its own order would be a long way to a job or two.
 WITH wanted AS MATERIALIZED (
-  SELECT job.key FROM jsonb_array_elements_text(%(ids)s::jsonb) AS r (value)
-  JOIN job ON job.tenant = %(tenant)s::text AND job.id = r.value
+  SELECT i.key FROM jsonb_array_elements_text(%(ids)s::jsonb) AS r (value)
+  JOIN identity AS i ON i.tenant = %(tenant)s::text AND i.id = r.value
   UNION
   SELECT d.key FROM jsonb_array_elements_text(%(ids)s::jsonb) AS r (value)
   JOIN event AS d ON d.kind = 5 AND d.tenant = %(tenant)s::text AND d.job_id = r.value

@@ -14,7 +14,7 @@ import pytest_asyncio
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from jobwire.v1 import job_pb2
+from jobwire.v1 import job_pb2, job_service_pb2
 from tests.e2e.conftest import Client, World
 from tests.helpers.postgres import PostgresServer
 from tests.helpers.processes import ServerProcess
@@ -60,6 +60,20 @@ async def test_a_job_that_one_server_took_runs_in_the_pool_of_another_and_is_wat
     async with fleet.client(f"unix:{fleet.folder / 'front'}") as client:
         job_id = await client.submit("hello", '"Ada"')
         assert result_of(await client.reaches(job_id, State.JOB_STATE_COMPLETED)) == "Hello, Ada!"
+
+
+async def test_progress_that_one_server_hears_of_is_seen_at_another(fleet: Fleet) -> None:
+    await fleet.serves("front", "serve")
+    await fleet.serves("back", "dev")
+    async with fleet.client(f"unix:{fleet.folder / 'front'}") as client:
+        job_id = await client.submit("sleep", "60")
+        watch = client.stub.WatchJob(job_service_pb2.WatchJobRequest(job_id=job_id))
+        async for update in watch:  # type: ignore[attr-defined]
+            if "of 60 s" in update.status.progress_message:
+                break
+        watch.cancel()
+        await client.cancel(job_id)
+        await client.reaches(job_id, State.JOB_STATE_CANCELLED)
 
 
 async def test_a_cancel_at_one_server_stops_the_handler_of_another(fleet: Fleet) -> None:

@@ -18,9 +18,8 @@ from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.job import Content, Job, NewJob, State
 from jobwire_server.domain.outcome import Outcome, Succeeded
 from jobwire_server.kernel.telemetry import SilentLog
-from jobwire_server.store.base import Lease, Owner, Report, ReportAnswer, Submission, Transport
+from jobwire_server.store.base import Lease, Owner, ProgressNote, Report, ReportAnswer, Submission, Transport
 from jobwire_server.store.sqlite.store import SqliteStore
-from jobwire_server.watch.hub import ProgressNote
 from tests.helpers.clock import ManualClock
 
 TENANT = "default"

@@ -10,7 +10,8 @@ import pytest
 from jobwire_server.domain.errors import Draining, JobNotFound, RevisionInFuture
 from jobwire_server.domain.job import DEFAULT_TENANT, State
 from jobwire_server.domain.outcome import Succeeded
-from jobwire_server.watch.hub import JobWatch, ProgressNote
+from jobwire_server.store.base import ProgressNote
+from jobwire_server.watch.hub import JobWatch
 from tests.helpers.stores import RESULT
 from tests.watch.test_jobs_feed import CompactedTo
 from tests.watch.world import World

@@ -14,8 +14,7 @@ from jobwire_server.domain.errors import (
     StreamAge,
 )
 from jobwire_server.domain.job import DEFAULT_TENANT, TERMINAL_STATES, State
-from jobwire_server.store.base import JobFilter, Store
-from jobwire_server.watch.hub import ProgressNote
+from jobwire_server.store.base import JobFilter, ProgressNote, Store
 from jobwire_server.watch.requests import Batch
 from tests.helpers.clock import ManualClock
 from tests.helpers.factories import new_job

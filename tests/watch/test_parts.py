@@ -8,8 +8,8 @@ import pytest
 
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.domain.job import DEFAULT_TENANT, JobError, State
-from jobwire_server.store.base import EventKind, JobEvent, JobFilter, Store
-from jobwire_server.watch.index import Index, ProgressNote
+from jobwire_server.store.base import EventKind, JobEvent, JobFilter, ProgressNote, Store
+from jobwire_server.watch.index import Index
 from jobwire_server.watch.ring import Entry, Ring
 from tests.watch.world import World
 

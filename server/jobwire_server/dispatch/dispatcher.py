@@ -22,11 +22,11 @@ from jobwire_server.store.base import (
     Lease,
     LeaseState,
     LeaseUpdate,
+    ProgressNote,
     Report,
     ReportAnswer,
     Store,
 )
-from jobwire_server.watch.hub import ProgressNote
 
 
 class Dispatcher:

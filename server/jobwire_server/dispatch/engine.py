@@ -12,8 +12,7 @@ from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Chance
 from jobwire_server.kernel.telemetry import Log
-from jobwire_server.store.base import Store
-from jobwire_server.watch.hub import ProgressNote
+from jobwire_server.store.base import ProgressNote, Store
 
 
 class Engine:

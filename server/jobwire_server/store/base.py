@@ -351,6 +351,19 @@ class CommitNotice(NamedTuple):
     """Earliest due time among jobs that became SCHEDULED or RETRYING."""
 
 
+class ProgressNote(NamedTuple):
+    """What a worker said of a running attempt between two changes of its state."""
+
+    tenant: str
+    key: int
+    job_id: str
+    queue: str
+    type: str
+    attempt: int
+    percent: float | None
+    message: str
+
+
 class Store(Protocol):
     """The durable truth of one jobwire service."""
 
@@ -363,6 +376,10 @@ class Store(Protocol):
 
     def subscribe(self, listener: Callable[[CommitNotice], None]) -> None:
         """Call `listener` on the event loop after each commit, in commit order. It must not block or raise."""
+
+    def subscribe_progress(self, listener: Callable[[ProgressNote], None]) -> None:
+        """Call `listener` on the event loop with progress that another server of this store has heard of. A hint: some
+        of it may be missing, and the job's row has the newest."""
 
     # clients ----------------------------------------------------------------------------------------------------
     async def submit(self, submission: Submission) -> SubmitReceipt:

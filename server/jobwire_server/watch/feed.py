@@ -14,9 +14,9 @@ from typing import Final
 
 from jobwire_server.domain.errors import RevisionCompacted, RevisionInFuture, StoreEpochChanged, Unavailable
 from jobwire_server.domain.job import TERMINAL_STATES, Job
-from jobwire_server.store.base import EventKind, JobEvent, Position
+from jobwire_server.store.base import EventKind, JobEvent, Position, ProgressNote
 from jobwire_server.watch.desk import Desk
-from jobwire_server.watch.index import Interest, ProgressNote
+from jobwire_server.watch.index import Interest
 from jobwire_server.watch.requests import Batch, Cursor, Detail, JobsWatch
 from jobwire_server.watch.ring import Entry
 from jobwire_server.watch.snapshot import Unfinished, initial_pages

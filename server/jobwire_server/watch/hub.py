@@ -8,15 +8,15 @@ from typing import Final
 from jobwire_server.domain.errors import Draining, Unavailable
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.telemetry import Log, SilentLog
-from jobwire_server.store.base import Store
+from jobwire_server.store.base import ProgressNote, Store
 from jobwire_server.watch.desk import Desk
 from jobwire_server.watch.feed import JobsFeed
-from jobwire_server.watch.index import Index, ProgressNote
+from jobwire_server.watch.index import Index
 from jobwire_server.watch.job_feed import JobFeed, JobSignal, JobWatch
 from jobwire_server.watch.requests import JobsWatch
 from jobwire_server.watch.tail import Tail
 
-__all__ = ["JobWatch", "JobsWatch", "ProgressNote", "WatchHub"]
+__all__ = ["JobWatch", "JobsWatch", "WatchHub"]
 
 _TICK_SECONDS: Final = 0.25
 _POLL_TICKS: Final = 4
@@ -43,6 +43,7 @@ class WatchHub:
     async def start(self) -> None:
         """Begin to follow the store. Costs nothing while nobody watches."""
         self._store.subscribe(self._tail.announce)
+        self._store.subscribe_progress(self.progress)
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
         self._background = [

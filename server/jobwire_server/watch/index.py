@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from jobwire_server.domain.job import Job, State
-from jobwire_server.store.base import JobEvent, JobFilter
+from jobwire_server.store.base import JobEvent, JobFilter, ProgressNote
 from jobwire_server.watch.ring import Entry
-
-
-class ProgressNote(NamedTuple):
-    """What a worker said of a running attempt between two changes of its state."""
-
-    tenant: str
-    key: int
-    job_id: str
-    queue: str
-    type: str
-    attempt: int
-    percent: float | None
-    message: str
 
 
 class Listener(Protocol):

@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 
 from jobwire_server.domain.errors import JobNotFound, RevisionInFuture, Unavailable
 from jobwire_server.domain.job import TERMINAL_STATES, Job, JobStatus
-from jobwire_server.store.base import EventKind, JobEvent
+from jobwire_server.store.base import EventKind, JobEvent, ProgressNote
 from jobwire_server.watch.desk import Desk
-from jobwire_server.watch.index import ProgressNote
 from jobwire_server.watch.requests import StatusUpdate
 from jobwire_server.watch.ring import Entry
 

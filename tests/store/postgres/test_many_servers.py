@@ -12,7 +12,17 @@ import pytest
 
 from jobwire_server.domain.job import State
 from jobwire_server.domain.outcome import Succeeded
-from jobwire_server.store.base import CommitNotice, JobEvent, Lane, LeaseRequest, Report, ReportCode, Submission
+from jobwire_server.store.base import (
+    CommitNotice,
+    JobEvent,
+    Lane,
+    LeaseRequest,
+    LeaseUpdate,
+    ProgressNote,
+    Report,
+    ReportCode,
+    Submission,
+)
 from jobwire_server.store.postgres.store import PostgresStore
 from tests.helpers.factories import new_job
 from tests.helpers.postgres_rig import PostgresRig
@@ -273,6 +283,30 @@ async def test_a_cancel_reaches_the_server_that_holds_the_worker(
     [lease] = await holder.lease(LeaseRequest(REMOTE, [WORK], 1, 30 * SECOND_US))
     await other.cancel("default", lease.job_id, force=force)
     await ear.until(lambda notice: (lease.key, lease.fence) in notice.cancelled)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_progress_reaches_every_server_but_the_one_that_heard_of_it(
+    postgres_rig: PostgresRig, neighbour: Neighbour, way: str
+) -> None:
+    rig = postgres_rig
+    hearing, other = await neighbour(**WAYS[way]), await neighbour(**WAYS[way])
+    told: asyncio.Queue[tuple[str, ProgressNote]] = asyncio.Queue()
+    hearing.subscribe_progress(lambda note: told.put_nowait(("hearing", note)))
+    other.subscribe_progress(lambda note: told.put_nowait(("other", note)))
+    await rig.add(queue="far", type="work")
+    lease = await rig.lease_one(lanes=[Lane("far", "work")], owner=REMOTE)
+
+    async def say(store: PostgresStore, percent: float, message: str | None) -> None:
+        await store.extend([LeaseUpdate(lease.key, lease.fence, 60 * SECOND_US, percent, message)])
+
+    async with asyncio.timeout(PATIENCE):
+        await say(hearing, 30.0, "a third")
+        note = ProgressNote("default", lease.key, lease.job_id, "far", "work", 1, 30.0, "a third")
+        assert await told.get() == ("other", note)
+        await say(other, 60.0, None)
+        assert await told.get() == ("hearing", note._replace(percent=60.0))
+    assert told.empty()
 
 
 async def test_no_commit_goes_untold_whoever_made_it(postgres_rig: PostgresRig, neighbour: Neighbour) -> None:

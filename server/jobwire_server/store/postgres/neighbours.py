@@ -24,12 +24,13 @@ from jobwire_server.domain.job import State
 from jobwire_server.domain.lifecycle import Event, step
 from jobwire_server.kernel.loop import Backoff
 from jobwire_server.kernel.telemetry import Log, LogEvent
-from jobwire_server.store.base import CommitNotice, Lane
+from jobwire_server.store.base import CommitNotice, Lane, ProgressNote
 from jobwire_server.store.postgres.connection import Connection, sentence
 from jobwire_server.store.postgres.settings import PostgresSettings
 
 _CHANNEL: Final = "jobwire"
 _BETWEEN_TWO_SECONDS: Final = 0.05
+_FORGOTTEN: Final = 100_000
 _STRETCH: Final = 5_000
 """Most revisions that are looked at in one statement."""
 _FEW: Final = 1_000
@@ -46,29 +47,41 @@ class Stretch(NamedTuple):
     upto: int
 
 
+class Told(NamedTuple):
+    """Who is told what, on the event loop."""
+
+    notice: Callable[[CommitNotice], None]
+    """What others committed."""
+    reach: Callable[[bool], None]
+    """Whether the database can be reached, at each change."""
+    progress: Callable[[ProgressNote], None]
+    """How far jobs are whose workers report to others."""
+
+
 class Neighbours:
     """A thread with a connection of its own. `start` and `stop` belong to the event loop."""
 
     def __init__(
         self,
         *,
+        server: str,
         connect: Callable[[], Connection],
         queries: Mapping[str, str],
         settings: PostgresSettings,
         chance: Callable[[], float],
         log: Log,
-        on_notice: Callable[[CommitNotice], None],
-        on_reach: Callable[[bool], None],
+        told: Told,
     ) -> None:
-        """`on_notice`: told of what others committed; `on_reach`: whether the database can be reached, at each change.
-        Both on the event loop."""
+        """`server` is our name where servers leave word for each other."""
+        self._server = server
         self._connect = connect
         self._queries = queries
         self._settings = settings
         self._chance = chance
         self._log = log
-        self._on_notice = on_notice
-        self._on_reach = on_reach
+        self._told = told
+        self._progress_mark = 0
+        self._old_progress_mark = 0
         self._loop = asyncio.get_running_loop()
         self._guard = threading.Lock()
         self._seen = 0
@@ -176,6 +189,8 @@ class Neighbours:
         if self._failures:
             self._failures = 0
             self._report(reached=True)
+        # From here on: after a crash of the database the marks may begin anew.
+        self._progress_mark = self._old_progress_mark = self._number(connection, "newest_progress")
         self._look(connection)
         return connection
 
@@ -215,12 +230,14 @@ class Neighbours:
         for stretch in stretches:
             for after in range(stretch.after, stretch.upto, _STRETCH):
                 self._tell_of(connection, Stretch(after, min(after + _STRETCH, stretch.upto)), now_us)
+        self._look_for_progress(connection)
         if newest >= self._count_at:
             self._count_at = newest + _FEW
             self._count(connection)
         if self._instance_id is not None and now_us > self._present_until_us - self._settings.presence_us // 2:
             self._say(connection, self._instance_id)
             self._present_until_us = now_us + self._settings.presence_us
+            self._forget_progress(connection)
 
     def _tell_of(self, connection: Connection, stretch: Stretch, now_us: int) -> None:
         row = connection.execute(self._queries["foreign_events"], stretch._asdict()).fetchone()
@@ -231,7 +248,24 @@ class Neighbours:
             tuple((key, fence - _FENCED.get(State(state), 0)) for key, fence, state in json.loads(cancelled)),
             None if due_us is None else max(0, due_us - now_us),
         )
-        self._on_loop(self._on_notice, notice)
+        self._on_loop(self._told.notice, notice)
+
+    def _look_for_progress(self, connection: Connection) -> None:
+        """Tell this server how far jobs are whose workers report to others."""
+        values = {"after": self._progress_mark, "server": self._server, "limit": _STRETCH}
+        mark, notes = connection.execute(self._queries["foreign_progress"], values).fetchone() or (None, "[]")
+        self._progress_mark = mark or self._progress_mark
+        for note in json.loads(notes):
+            self._on_loop(self._told.progress, ProgressNote(*note))
+
+    def _forget_progress(self, connection: Connection) -> None:
+        """Remove what was there the last time: whoever has not read it by now comes too late for it."""
+        connection.execute(self._queries["forget_progress"], {"upto": self._old_progress_mark, "limit": _FORGOTTEN})
+        self._old_progress_mark = self._progress_mark
+
+    def _number(self, connection: Connection, query: str) -> int:
+        row = connection.execute(self._queries[query]).fetchone()
+        return int(row[0]) if row else 0
 
     def _count(self, connection: Connection) -> None:
         """Have the tables counted that the database takes for empty, though jobs have come: for such a table it thinks
@@ -272,7 +306,7 @@ class Neighbours:
     def _report(self, *, reached: bool) -> None:
         if reached:
             self._log.info(LogEvent.STORE_FOUND)
-        self._on_loop(self._on_reach, reached)
+        self._on_loop(self._told.reach, reached)
 
     def _on_loop(self, call: Callable[[Any], None], argument: object) -> None:
         try:

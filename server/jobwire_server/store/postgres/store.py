@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from importlib.resources import files
+from secrets import token_hex
 
 import psycopg
 
@@ -14,7 +15,7 @@ from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
 from jobwire_server.kernel.telemetry import Log, LogEvent, SilentLog
 from jobwire_server.store.base import Position, RecoveryBatch, Store
 from jobwire_server.store.postgres.connection import Connection, away, connect, migrate, sentence
-from jobwire_server.store.postgres.neighbours import Neighbours
+from jobwire_server.store.postgres.neighbours import Neighbours, Told
 from jobwire_server.store.postgres.reader import PostgresReader
 from jobwire_server.store.postgres.settings import PostgresSettings
 from jobwire_server.store.postgres.transaction import WriterState
@@ -50,16 +51,19 @@ class PostgresStore(DrivenStore[PostgresReader]):
     async def open(self) -> Position:
         """See `Store.open`."""
         connection = await asyncio.get_running_loop().run_in_executor(None, self._open_database)
+        server = token_hex(8)
         neighbours = Neighbours(
+            server=server,
             connect=self._connect,
             queries=self._queries,
             settings=self._settings,
             chance=self._chance,
             log=self._log,
-            on_notice=self._notify,
-            on_reach=self._tell_of_reach,
+            told=Told(self._notify, self._tell_of_reach, self._notify_of_progress),
         )
-        state = WriterState(settings=self._settings, chance=self._chance, queries=self._queries, log=self._log)
+        state = WriterState(
+            settings=self._settings, chance=self._chance, queries=self._queries, log=self._log, server=server
+        )
         writer = Writer(
             connection,
             state,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -48,6 +49,10 @@ class PostgresTransaction(Transaction):
         self._connection.execute("RELEASE tried", prepare=False)
         return failure
 
+    def progressed(self, keys: Sequence[int]) -> None:
+        """See `Transaction.progressed`."""
+        self.run("note_progress", keys=json.dumps(keys), server=self._state.server)
+
     def unfinished(self) -> int:
         """See `Transaction.unfinished`."""
         return self._state.unfinished(self) + self.depth_change
@@ -63,11 +68,14 @@ class WriterState:
         chance: Callable[[], float],
         queries: Mapping[str, str],
         log: Log,
+        server: str,
     ) -> None:
         self.settings = settings
         self.chance = chance
         self.queries = queries
         self.log = log
+        self.server = server
+        """Tells this server from others where it leaves word for them."""
         self._begin = begin_write(settings)
         self._depth: tuple[int, int] | None = None
         """Number of jobs that have not ended, and the revision at which they were so many."""

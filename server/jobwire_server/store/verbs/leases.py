@@ -99,8 +99,12 @@ def _name(transaction: Transaction, updates: Sequence[LeaseUpdate], states: list
     if not moved:
         return
     rows = json.dumps([(updates[index].key, updates[index].fence) for index in moved])
+    keys: dict[int, None] = {}
     for place, *name in json.loads(transaction.one("run_names", rows=rows)):
         states[moved[place]] = states[moved[place]]._replace(name=RunName(*name))
+        keys[updates[moved[place]].key] = None
+    if keys:
+        transaction.progressed(list(keys))
 
 
 def reattach(transaction: Transaction, wish: Reattach) -> Reattached:

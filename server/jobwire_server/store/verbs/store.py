@@ -27,6 +27,7 @@ from jobwire_server.store.base import (
     ListQuery,
     Owner,
     Position,
+    ProgressNote,
     Reattached,
     RecoveryBatch,
     Report,
@@ -65,6 +66,7 @@ class DrivenStore(ABC, Generic[AReader]):
         self._failpoint = failpoint
         self._log = log
         self._listeners: list[Callable[[CommitNotice], None]] = []
+        self._progress_listeners: list[Callable[[ProgressNote], None]] = []
         self._fatal_listeners: list[Callable[[BaseException], None]] = []
         self._skipped: set[int] = set()
         self._process = 0
@@ -102,6 +104,10 @@ class DrivenStore(ABC, Generic[AReader]):
         """See `Store.subscribe`."""
         self._listeners.append(listener)
 
+    def subscribe_progress(self, listener: Callable[[ProgressNote], None]) -> None:
+        """See `Store.subscribe_progress`."""
+        self._progress_listeners.append(listener)
+
     def on_fatal(self, listener: Callable[[BaseException], None]) -> None:
         """Call `listener` on the event loop when the store failed for good: the process should end."""
         self._fatal_listeners.append(listener)
@@ -109,6 +115,10 @@ class DrivenStore(ABC, Generic[AReader]):
     def _notify(self, notice: CommitNotice) -> None:
         for listener in self._listeners:
             listener(notice)
+
+    def _notify_of_progress(self, note: ProgressNote) -> None:
+        for listener in self._progress_listeners:
+            listener(note)
 
     def _die(self, error: BaseException) -> None:
         for listener in self._fatal_listeners:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobwire_server.kernel.telemetry import Log
@@ -47,6 +47,9 @@ class Transaction(ABC):
     @abstractmethod
     def unfinished(self) -> int:
         """Number of jobs that have not ended, those of this transaction included. Asked only where it is bounded."""
+
+    def progressed(self, keys: Sequence[int]) -> None:  # noqa: B027 - most have nobody to tell
+        """Workers have said how far these jobs are: leave word for other servers, where there may be any."""
 
     def one(self, name: str, /, **values: object) -> Any:
         """Run a statement and return the first column of its first row, None when there is no row."""

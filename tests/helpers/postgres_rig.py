@@ -15,7 +15,7 @@ from tests.helpers.clock import START_US, ManualClock
 from tests.helpers.postgres import PostgresServer
 from tests.helpers.stores import StoreRig
 
-_NO_PART_OF_THE_JOBS = ("server",)
+_NO_PART_OF_THE_JOBS = ("server", "progress")
 
 
 class DatabaseClock(ManualClock):

@@ -9,10 +9,19 @@ import pytest
 
 from jobwire_server.dispatch.session import Beat
 from jobwire_server.domain.errors import StoreUnavailable
-from jobwire_server.domain.job import Content, JobError, State
+from jobwire_server.domain.job import SECOND_US, Content, JobError, State
 from jobwire_server.domain.outcome import Failed, Released
 from jobwire_server.jobs import Jobs
-from jobwire_server.store.base import CommitNotice, Lease, LeaseRequest, Report, ReportAnswer, ReportCode
+from jobwire_server.store.base import (
+    CommitNotice,
+    Lease,
+    LeaseEnd,
+    LeaseRequest,
+    LeaseUpdate,
+    Report,
+    ReportAnswer,
+    ReportCode,
+)
 from jobwire_server.store.sqlite.store import SqliteStore
 from jobwire_server.watch.hub import WatchHub
 from tests.engine.conftest import TENANT, Engine, eventually, job_of, new_job, running, state_of, submit
@@ -271,6 +280,43 @@ async def test_a_run_that_nobody_speaks_of_frees_its_credit_when_its_lease_is_ov
     await eventually(lambda: len(worker.assigned) == 2)
 
     assert worker.lost == [(silent.key, silent.fence)]
+
+
+async def test_a_run_whose_heartbeats_went_to_another_server_is_not_called_lost(engine: Engine) -> None:
+    worker = engine.worker("echo", window=1)
+    await submit(engine.store, new_job("elsewhere"))
+    await eventually(lambda: len(worker.assigned) == 1)
+    [lease] = worker.assigned
+
+    for _ in range(3):
+        engine.clock.advance(20.0)
+        await engine.store.extend([LeaseUpdate(lease.key, lease.fence, 60 * SECOND_US)])
+        await engine.settled()
+    assert worker.lost == []
+    for _ in range(62):
+        engine.clock.advance(1.0)
+        await engine.settled()
+    await eventually(lambda: worker.lost == [(lease.key, lease.fence)])
+
+
+async def test_while_the_store_is_away_no_run_is_called_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = engine.worker("echo", window=1)
+    await submit(engine.store, new_job("a"))
+    await eventually(lambda: len(worker.assigned) == 1)
+    asked = 0
+
+    async def away(leases: Sequence[tuple[int, int]]) -> list[LeaseEnd | None]:
+        nonlocal asked
+        asked += 1
+        raise StoreUnavailable("The database is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.store, "lease_ends", away)
+        engine.clock.advance(40.0)
+        await eventually(lambda: asked > 0)
+        assert worker.lost == []
+    engine.clock.advance(2.0)
+    await eventually(lambda: len(worker.lost) == 1)
 
 
 async def test_progress_goes_to_the_hub_and_only_for_leases_that_stand(engine: Engine) -> None:

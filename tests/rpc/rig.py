@@ -148,10 +148,13 @@ class RpcRig:
         limits: Limits = DEFAULT_LIMITS,
         serving: bool = True,
         around: Callable[[Store], Store] = lambda store: store,
+        beside: RpcRig | None = None,
         **store_settings: Any,
     ) -> None:
+        """`beside`: another server, whose store this one shares."""
         self.clock = clock or SystemClock()
-        self.stores = StoreRig(None, **store_settings)
+        self._beside = beside
+        self.stores = StoreRig(None, **store_settings) if beside is None else beside.stores
         self.log = KeepingLog()
         self._limits = limits
         self._settings = settings or RpcSettings()
@@ -161,7 +164,8 @@ class RpcRig:
         self.address = f"unix:{self._folder}/s"
 
     async def __aenter__(self) -> Self:
-        await self.stores.open()
+        if self._beside is None:
+            await self.stores.open()
         self.store = self._around(self.stores.store)
         self.hub = WatchHub(store=self.store, clock=self.clock)
         await self.hub.start()
@@ -210,7 +214,8 @@ class RpcRig:
         self._working.cancel()
         await asyncio.wait((self._working,))
         await self.hub.stop()
-        await self.stores.close()
+        if self._beside is None:
+            await self.stores.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def connect(self, *options: tuple[str, Any]) -> aio.Channel:

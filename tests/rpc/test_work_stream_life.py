@@ -104,6 +104,27 @@ async def test_a_worker_that_stays_away_loses_what_it_never_spoke_of_soon_and_th
         assert (await rig.get(spoken.job_id)).status.state == jpb.JOB_STATE_PROCESSING
 
 
+async def test_a_worker_that_came_back_to_another_server_keeps_what_it_never_spoke_of_here() -> None:
+    clock = ManualClock()
+    async with RpcRig(clock=clock) as here, RpcRig(beside=here) as there:
+        first, second = await here.submit(), await here.submit()
+        async with RemoteWorker(here, max_in_flight=2) as worker:
+            await worker.jobs(2)
+            tokens = {each.job_id: each.lease_token for each in worker.assigned}
+        async with RemoteWorker(here, worker_id="w2", instance_id="i2") as other:
+            unspoken = await here.submit()
+            await other.jobs(1)
+        await until(lambda: not any(each.connected for each in here.engine.roster.workers()))
+        here.stores.clock.advance(1)
+        async with RemoteWorker(there, max_in_flight=0, held_lease_tokens=list(tokens.values())) as back:
+            assert [state.valid for state in back.welcome.leases] == [True, True]
+            clock.advance(ABSENT_SECONDS + 1)
+            while (await here.get(unspoken.job_id)).status.state == jpb.JOB_STATE_PROCESSING:
+                clock.advance(0.5)
+            for job in (first, second):
+                assert (await here.get(job.job_id)).status.state == jpb.JOB_STATE_PROCESSING
+
+
 async def test_a_job_that_ends_its_worker_before_its_first_heartbeat_is_poisoned_by_the_third_time(rig: RpcRig) -> None:
     job = await rig.submit(retry_policy=jpb.RetryPolicy(max_attempts=10, initial_backoff={"nanos": 1_000_000}))
     for number in range(3):

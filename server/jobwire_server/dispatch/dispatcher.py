@@ -12,6 +12,7 @@ from jobwire_server.dispatch.lanes import DirtyLanes
 from jobwire_server.dispatch.session import Ask, Beat, Holder, Run, Subscriber, WorkerSession
 from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.errors import JobwireError
+from jobwire_server.domain.job import SECOND_US
 from jobwire_server.domain.outcome import Released
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Backoff, Chance, Rhythm, every
@@ -233,15 +234,33 @@ class Dispatcher:
 
     async def _floor(self) -> None:
         """Look again, in case a hint was lost: the store is the truth."""
-        now = self._clock.monotonic()
         for session in list(self._sessions):
-            overdue = session.overdue(now)
-            if overdue:
-                self._log.warning(LogEvent.LEASES_DROPPED, runs=len(overdue), worker_id=session.owner.worker_id)
-                session.lose(overdue)
+            await self._drop_overdue(session)
         if any(session.room > 0 for session in self._takers):
             self._rescan = True
             self._wake.set()
+
+    async def _drop_overdue(self, session: WorkerSession) -> None:
+        """Tell a worker which leases are over. The store says so, not our clock: its heartbeats may have gone past us,
+        to another server."""
+        asked_at = self._clock.monotonic()
+        overdue = session.overdue(asked_at)
+        if not overdue:
+            return
+        try:
+            ends = await self._store.lease_ends(overdue)
+        except JobwireError as error:
+            self._log.warning(LogEvent.LEASES_UNKNOWN, runs=len(overdue), error=str(error))
+            return
+        over = []
+        for run, end in zip(overdue, ends, strict=True):
+            if end is not None:
+                session.stands_until(run, asked_at + end.remaining_us / SECOND_US)
+            elif run in session.runs:
+                over.append(run)
+        if over:
+            self._log.warning(LogEvent.LEASES_DROPPED, runs=len(over), worker_id=session.owner.worker_id)
+            session.lose(over)
 
     # --- leasing ----------------------------------------------------------------------------------------------------
 

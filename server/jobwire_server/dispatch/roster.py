@@ -3,26 +3,27 @@
 A connection proves nothing about a worker, and its loss says nothing about its jobs: leases end by time. What the
 roster adds is knowledge of this very process: which assignments it sent and never heard of again. A worker that comes
 back and does not name them has not received them: they go back at no cost. One that does not come back may have begun
-them, and died of it: they go back soon, as lost. All of it is derived and bounded; lost with the process, it costs
-time.
+them, and died of it: they go back soon, as lost. Unless it has come back to another server, which the store knows: a
+lease that was extended since it was given is none of ours. All of it is derived and bounded; lost with the process, it
+costs time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from jobwire_server.dispatch.dispatcher import Dispatcher
 from jobwire_server.dispatch.interest import Interest
-from jobwire_server.dispatch.session import Holder, Run, Subscriber, WorkerSession
+from jobwire_server.dispatch.session import Beat, Holder, Run, Subscriber, WorkerSession
 from jobwire_server.domain.errors import JobwireError
 from jobwire_server.domain.job import SECOND_US
 from jobwire_server.domain.outcome import LeaseLost, Released
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.loop import Chance, Rhythm, every
 from jobwire_server.kernel.telemetry import Log, LogEvent
-from jobwire_server.store.base import LeaseState, Owner, Report, Store, Transport
+from jobwire_server.store.base import Lease, LeaseState, Owner, Report, Store, Transport
 
 ABSENT_SECONDS: Final = 10.0
 """A worker that does not come back for so long (or for the time of its leases, if that is shorter) has lost what it
@@ -90,8 +91,8 @@ class Presence:
         """Last sign of life, by the injected clock's `monotonic`."""
         self.left_at: float | None = None
         """When its stream ended; None while it is here."""
-        self.strays: list[Run] = []
-        """Runs of which it never spoke, while it is absent."""
+        self.strays: list[Lease] = []
+        """What it never spoke of, while it is absent."""
 
     def return_at(self) -> float:
         """When strays are given up for lost."""
@@ -144,23 +145,22 @@ class Roster:
         self._forget_oldest(self._present)
         if earlier is not None:
             strays = self._take_over(earlier)
-            if strays and earlier.name.instance_id != name.instance_id:
-                await self._end([Report(*run, LeaseLost()) for run in strays])
-        owner = Owner(name.worker_id, name.instance_id, transport)
+            if earlier.name.instance_id != name.instance_id:
+                await self._end(await self._lost(strays))
+        owner = self._owner(name, transport)
         asked_at = self._clock.monotonic()
         back = await self._store.reattach(owner, hello.held)
+        # That it names them is a sign of life, which extends them: another server that has sent them sees it, too.
+        named = [Beat((lease.key, lease.fence)) for lease in back.leases]
+        standing = await self._dispatcher.extend(named, hello.lease_us) if named else []
         if self._present.get(name.worker_id) is not presence:
             raise WorkerReplaced
         session = self._dispatcher.attach(Subscriber(owner, hello.interest, hello.lease_us, hello.max_bytes), peer)
         presence.session, presence.peer = session, peer
-        standing = [state for state in back.states if state.valid]
         for lease, state in zip(back.leases, standing, strict=True):
-            session.hold([lease], asked_at + state.remaining_us / SECOND_US, mentioned=True)
-        unwanted = [
-            (lease.key, lease.fence)
-            for lease, state in zip(back.leases, standing, strict=True)
-            if state.cancel_requested
-        ]
+            if state.valid:
+                session.hold([lease], asked_at + state.remaining_us / SECOND_US, mentioned=True)
+        unwanted = [run for (run, *_), state in zip(named, standing, strict=True) if state.cancel_requested]
         if unwanted:
             self._dispatcher.cancel_seen(session, unwanted)
         if hello.held or back.returned:
@@ -171,7 +171,7 @@ class Roster:
                 lost=len(hello.held) - len(standing),
                 returned=back.returned,
             )
-        return presence, back.states
+        return presence, _later(back.states, standing)
 
     def leave(self, presence: Presence) -> None:
         """The worker's stream has ended. Its leases stay; what it never spoke of is lost unless it returns soon."""
@@ -190,11 +190,15 @@ class Roster:
             return 0
         runs = list(presence.session.runs)
         self._take_over(presence)
-        if runs:
-            await self._end([Report(*run, LeaseLost()) for run in runs])
+        await self._end([Report(*run, LeaseLost()) for run in runs])
         return len(runs)
 
-    def _take_over(self, earlier: Presence) -> list[Run]:
+    def _owner(self, name: WorkerName, transport: Transport) -> Owner:
+        if transport is Transport.DIRECT:
+            return Owner.in_pool(name.worker_id, self._dispatcher.instance_id, name.instance_id)
+        return Owner(name.worker_id, name.instance_id, transport)
+
+    def _take_over(self, earlier: Presence) -> list[Lease]:
         """End the part of an older stream; return what it never spoke of."""
         session, peer = earlier.session, earlier.peer
         if session is None:
@@ -283,7 +287,7 @@ class Roster:
 
     async def _tick(self) -> None:
         now = self._clock.monotonic()
-        self._look_after_the_absent(now)
+        await self._look_after_the_absent(now)
         for worker_id, home in list(self._homes.items()):
             if now - home.seen_at > REMEMBERED_SECONDS and home.session is not None and not home.session.runs:
                 del self._homes[worker_id]
@@ -293,20 +297,34 @@ class Roster:
             await self._end(strays)
             del self._strays[: len(strays)]
 
-    def _look_after_the_absent(self, now: float) -> None:
+    async def _look_after_the_absent(self, now: float) -> None:
         for worker_id, presence in list(self._present.items()):
             if presence.left_at is None or presence.session is None:
                 continue
             if presence.strays and presence.return_at() <= now:
-                self._strays += [Report(*run, LeaseLost()) for run in presence.strays]
-                for run in presence.strays:
-                    presence.session.runs.pop(run, None)
-                presence.strays = []
+                lost = await self._lost(presence.strays)
+                # It may have come back while the store was asked, and taken its strays along.
+                strays, presence.strays = presence.strays, []
+                self._strays += lost if strays else []
+                for lease in strays:
+                    presence.session.runs.pop((lease.key, lease.fence), None)
             if now - presence.left_at > REMEMBERED_SECONDS:
                 del self._present[worker_id]
 
+    async def _lost(self, strays: Sequence[Lease]) -> list[Report]:
+        """What there is to say of leases of which nobody has heard since they were given, here or elsewhere."""
+        if not strays:
+            return []
+        ends = await self._store.lease_ends([(lease.key, lease.fence) for lease in strays])
+        return [
+            Report(lease.key, lease.fence, LeaseLost())
+            for lease, end in zip(strays, ends, strict=True)
+            if end is not None and end.lease_expire_us == lease.lease_expire_us
+        ]
+
     async def _end(self, reports: Sequence[Report]) -> None:
-        await self._dispatcher.report(reports)
+        if reports:
+            await self._dispatcher.report(reports)
 
     def _survive(self, error: Exception, failures: int) -> float | None:
         if not isinstance(error, JobwireError):
@@ -324,6 +342,12 @@ class Roster:
                     forgotten.append(presences.pop(worker_id))
                     break
         return forgotten
+
+
+def _later(states: Sequence[LeaseState], standing: Iterable[LeaseState]) -> Sequence[LeaseState]:
+    """The states of all leases, those that stood as they are now."""
+    now = iter(standing)
+    return [next(now) if state.valid else state for state in states]
 
 
 class _NoStream:

@@ -307,12 +307,18 @@ class WorkerSession:
         self._events.room_made()
 
     def overdue(self, now: float) -> list[Run]:
-        """Return the runs of which nothing was heard for longer than a lease lasts."""
+        """Return the runs of which nothing was heard here for longer than a lease lasts."""
         return [run for run, held in self.runs.items() if held.ends_at + LATE_SECONDS < now]
 
-    def unmentioned(self) -> list[Run]:
-        """Return the runs of which the worker never spoke: it may not have received them."""
-        return [run for run, held in self.runs.items() if not held.mentioned]
+    def unmentioned(self) -> list[Lease]:
+        """Return the leases of which the worker never spoke: it may not have received them."""
+        return [held.lease for held in self.runs.values() if not held.mentioned]
+
+    def stands_until(self, run: Run, ends_at: float) -> None:
+        """This run's lease ends then, by the injected clock's `monotonic`: somebody else has extended it."""
+        held = self.runs.get(run)
+        if held is not None:
+            self.runs[run] = held._replace(ends_at=ends_at)
 
     def drain(self, reason: str) -> None:
         """Tell the worker that nothing new will come."""

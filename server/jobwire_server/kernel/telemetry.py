@@ -54,6 +54,7 @@ class LogEvent(StrEnum):
     CANCEL_DELAYED = "dispatch.cancel_delayed"
     RETURN_FAILED = "dispatch.return_failed"
     LEASES_DROPPED = "dispatch.leases_dropped"
+    LEASES_UNKNOWN = "dispatch.leases_unknown"
     SWEEP_STALLED = "sweep.stalled"
     SWEEP_RESUMED = "sweep.resumed"
     LEASES_EXPIRED = "sweep.leases_expired"

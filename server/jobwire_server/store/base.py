@@ -39,6 +39,11 @@ class Owner(NamedTuple):
     instance_id: str
     transport: Transport
 
+    @classmethod
+    def in_pool(cls, worker_id: str, server: str, process: str) -> Owner:
+        """A process of a server's own pool: recovery leaves it alone while that server is there."""
+        return cls(worker_id, f"{server}/{process}", Transport.DIRECT)
+
 
 class Lane(NamedTuple):
     """A (queue, type) pair: what the claim index leads with."""
@@ -149,6 +154,8 @@ class Lease(NamedTuple):
     """What an earlier attempt left for this one."""
     losses: int = 0
     """Leases of the job that were lost in a row, while the server lived, before this one."""
+    lease_expire_us: int = 0
+    """When the lease ends, by the store's clock."""
 
 
 class Report(NamedTuple):
@@ -215,6 +222,13 @@ class LeaseState(NamedTuple):
     remaining_us: int
     name: RunName | None = None
     """Set where the update carried progress and the lease is valid."""
+
+
+class LeaseEnd(NamedTuple):
+    """When a lease ends, by the store's clock: another time than that of `Lease` when it was extended since."""
+
+    lease_expire_us: int
+    remaining_us: int
 
 
 class Reattached(NamedTuple):
@@ -444,6 +458,9 @@ class Store(Protocol):
         """Read the unexpired leases of one instance, payload and checkpoint included, oldest first; served by an
         index. Changes nothing."""
 
+    async def lease_ends(self, leases: Sequence[tuple[int, int]]) -> list[LeaseEnd | None]:
+        """Read when these leases (key, fence) end, in order; None = it is over. Changes nothing."""
+
     # sweeps -----------------------------------------------------------------------------------------------------
     async def recover(self, *, instance_id: str, limit: int) -> RecoveryBatch:
         """Void up to `limit` leases of DIRECT owners other than `instance_id`, and expired leases of anybody, as
@@ -474,8 +491,7 @@ class Store(Protocol):
         `job_ids` are named: what is left of them is returned)."""
 
     async def pending_lanes(self, types: Sequence[str] | None, queues: Sequence[str] | None = None) -> list[Lane]:
-        """Lanes of these types and queues (None = any) that hold a PENDING job now; an index seek per lane, whatever
-        the backlog."""
+        """Lanes of these types and queues (None = any) that hold a PENDING job now; an index seek per lane."""
 
     async def counts(self) -> StoreCounts:
         """Jobs per state."""

@@ -8,7 +8,7 @@ import pytest
 
 from jobwire_server.domain.job import State
 from jobwire_server.domain.outcome import Released, Succeeded
-from jobwire_server.store.base import Lane, LeaseState, LeaseUpdate, RunName
+from jobwire_server.store.base import Lane, LeaseEnd, LeaseState, LeaseUpdate, RunName
 from tests.helpers.factories import new_job
 from tests.helpers.stores import SECOND_US, WORK, StoreRig
 
@@ -25,6 +25,30 @@ async def test_a_heartbeat_moves_the_end_of_the_lease(rig: StoreRig) -> None:
     rig.clock.advance(20)
     assert (await rig.store.expire_leases(limit=10)).changed == 0
     assert (await rig.job(lease.job_id)).status.lease_expire_time_us == rig.clock.wall_us() + 10 * SECOND_US
+
+
+async def test_the_end_of_a_lease_is_what_the_lease_said_until_somebody_extends_it(rig: StoreRig) -> None:
+    await rig.add()
+    lease = await rig.lease_one(lease_s=30)
+    rig.clock.advance(10)
+    run = (lease.key, lease.fence)
+    assert await rig.store.lease_ends([run]) == [LeaseEnd(lease.lease_expire_us, 20 * SECOND_US)]
+    await rig.extend(lease, 30)
+    assert await rig.store.lease_ends([run]) == [LeaseEnd(lease.lease_expire_us + 10 * SECOND_US, 30 * SECOND_US)]
+
+
+async def test_a_lease_that_is_over_has_no_end(rig: StoreRig) -> None:
+    await rig.add(), await rig.add(), await rig.add()
+    done, late, stands = await rig.lease(3, lease_s=30)
+    await rig.report(done, Succeeded())
+    await rig.extend(stands, 60)
+    rig.clock.advance(30)
+    asked = [(done.key, done.fence), (late.key, late.fence), (stands.key, stands.fence + 1), (stands.key, stands.fence)]
+    *over, end = await rig.store.lease_ends(asked)
+    assert over == [None, None, None]
+    assert end is not None
+    assert end.remaining_us == 30 * SECOND_US
+    assert await rig.store.lease_ends([]) == []
 
 
 async def test_a_heartbeat_writes_no_event_and_no_revision(rig: StoreRig) -> None:

@@ -18,6 +18,7 @@ from jobwire_server.store.base import (
     Lane,
     LeaseRequest,
     LeaseUpdate,
+    Owner,
     ProgressNote,
     Report,
     ReportCode,
@@ -51,6 +52,17 @@ async def test_a_second_server_that_starts_takes_nothing_from_the_first(
     second = await neighbour(**PRESENT)
     assert (await second.recover(instance_id=NEXT, limit=1000)).returned == 0
     assert (await second.counts()).by_state == {State.PROCESSING: 100}
+
+
+async def test_a_process_of_the_pool_of_a_server_that_is_there_keeps_its_leases(postgres_rig: PostgresRig) -> None:
+    rig = postgres_rig
+    rig.tamper(f"INSERT INTO server VALUES ('first', {rig.clock.time_us + 60 * SECOND_US})")
+    await rig.add()
+    await rig.lease(lease_s=3600, owner=Owner.in_pool("pool-first", "first", "process-1"))
+
+    assert (await rig.store.recover(instance_id=NEXT, limit=10)).returned == 0
+    rig.clock.advance(61)
+    assert (await rig.store.recover(instance_id=NEXT, limit=10)).returned == 1
 
 
 async def test_what_a_dead_server_ran_goes_back_when_it_has_been_silent_for_long(postgres_rig: PostgresRig) -> None:

@@ -86,6 +86,8 @@ class Neighbours:
         self._guard = threading.Lock()
         self._seen = 0
         self._foreign: list[Stretch] = []
+        self._untold: list[Stretch] = []
+        """What this server has not been told of yet; the thread's own."""
         self._ours_after: int | None = None
         """While a commit of ours is on its way: the newest revision before it."""
         self._look_again = False
@@ -221,15 +223,19 @@ class Neighbours:
             raise AssertionError("the store has no epoch: its row in jobwire.meta is gone")
         newest, now_us = row
         with self._guard:
-            stretches, self._foreign = self._foreign, []
+            self._untold += self._foreign
+            self._foreign = []
             if self._ours_after is not None and newest > self._ours_after:
                 newest, self._look_again = self._ours_after, True
             if newest > self._seen:
-                stretches.append(Stretch(self._seen, newest))
+                self._untold.append(Stretch(self._seen, newest))
                 self._seen = newest
-        for stretch in stretches:
-            for after in range(stretch.after, stretch.upto, _STRETCH):
-                self._tell_of(connection, Stretch(after, min(after + _STRETCH, stretch.upto)), now_us)
+        while self._untold:
+            after, upto = self._untold[0]
+            part = Stretch(after, min(after + _STRETCH, upto))
+            self._tell_of(connection, part, now_us)
+            # Only now: the connection may be lost in the middle, and the next one goes on here.
+            self._untold[:1] = [Stretch(part.upto, upto)] if part.upto < upto else []
         self._look_for_progress(connection)
         if newest >= self._count_at:
             self._count_at = newest + _FEW

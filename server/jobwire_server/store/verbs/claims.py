@@ -121,7 +121,7 @@ def _lease_of(first_row: FirstRow, row: list[Any], now_us: int, *, full: bool) -
         json.loads(headers) if headers else {}, max(0, lease_expire_us - now_us), timeout_us,
         None if expire_us is None else expire_us - now_us, priority, create_us,
         json.loads(labels) if labels else {}, _checkpoint(first_row, key) if full and checkpointed else None,
-        losses,
+        losses, lease_expire_us,
     )  # fmt: skip
 
 

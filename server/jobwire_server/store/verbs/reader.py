@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from jobwire_server.domain.errors import RevisionCompacted
 from jobwire_server.domain.job import Attempt, Content, Job, State
-from jobwire_server.store.base import JobEvent, JobPage, Lane, Lease, ListQuery, Position, StoreCounts
+from jobwire_server.store.base import JobEvent, JobPage, Lane, Lease, LeaseEnd, ListQuery, Position, StoreCounts
 from jobwire_server.store.listing import Dialect, create_bounds, list_statement
 from jobwire_server.store.rows import (
     CONTENT_COLUMNS,
@@ -122,6 +122,16 @@ class Reader(ABC):
             now_us = self._now_us()
             found = self.row("held_leases", instance_id=instance_id, now=now_us, limit=limit)
             return read_leases(self.row, json.loads(found[0]) if found else (), now_us)
+
+    def lease_ends(self, leases: Sequence[tuple[int, int]]) -> list[LeaseEnd | None]:
+        """See `Store.lease_ends`."""
+        ends: list[LeaseEnd | None] = [None] * len(leases)
+        with self._snapshot():
+            now_us = self._now_us()
+            found = self.row("lease_ends", rows=json.dumps(leases), now=now_us)
+        for index, lease_expire_us in json.loads(found[0]) if found else ():
+            ends[index] = LeaseEnd(lease_expire_us, lease_expire_us - now_us)
+        return ends
 
     def pending_lanes(self, types: Sequence[str] | None, queues: Sequence[str] | None) -> list[Lane]:
         """See `Store.pending_lanes`."""

@@ -21,6 +21,7 @@ from jobwire_server.store.base import (
     JobPage,
     Lane,
     Lease,
+    LeaseEnd,
     LeaseRequest,
     LeaseState,
     LeaseUpdate,
@@ -274,6 +275,10 @@ class DrivenStore(ABC, Generic[AReader]):
     async def held_by(self, instance_id: str, *, limit: int) -> list[Lease]:
         """See `Store.held_by`."""
         return await self._read(lambda reader: reader.held_by(instance_id, limit))
+
+    async def lease_ends(self, leases: Sequence[tuple[int, int]]) -> list[LeaseEnd | None]:
+        """See `Store.lease_ends`."""
+        return await self._read(lambda reader: reader.lease_ends(leases))
 
     async def list_jobs(self, tenant: str, query: ListQuery) -> JobPage:
         """See `Store.list_jobs`."""

@@ -246,7 +246,7 @@ class ServerInfo:
     max_depth: int = 0
     start_time: datetime | None = None
     current_time: datetime | None = None
-    """Wall clock of the server's machine when it answered."""
+    """The clock that leases and due times go by, when the server answered."""
     recovery: RecoveryReport | None = None
     pool_trouble: str = ""
     """Why the server's own pool runs no jobs; empty = it does, or there is none."""

@@ -31,7 +31,7 @@ from jobwire_server.dispatch.engine import Engine
 from jobwire_server.dispatch.settings import DispatchSettings
 from jobwire_server.domain.job import SECOND_US
 from jobwire_server.jobs import Jobs
-from jobwire_server.kernel.clock import Clock, SystemClock
+from jobwire_server.kernel.clock import Clock, SharedTime, SystemClock
 from jobwire_server.kernel.failpoint import Failpoint
 from jobwire_server.kernel.loop import background
 from jobwire_server.kernel.telemetry import Log, LogEvent
@@ -109,11 +109,14 @@ class Service:
         self._on_broken = on_broken
         self._clock = clock or SystemClock()
         self._store_clock = store_clock or self._clock
+        self._shared_time = SharedTime(self._clock)
+        if isinstance(config.db, PostgresUrl):
+            self._clock = self._shared_time
         self._embedded = embedded
         self._interceptors = tuple(interceptors)
         self._chance = random.SystemRandom().random
         self._instance_id = secrets.token_hex(8)
-        self._started_us = self._clock.wall_us()
+        self._started_at = self._clock.monotonic()
         self._parts: _Parts | None = None
 
     @property
@@ -127,7 +130,8 @@ class Service:
 
     async def start(self, undo: AsyncExitStack) -> Ready:
         """Everything in its order. Each step leaves its undoing on `undo`. Raises `StartFailed`."""
-        clock, log, started_at = self._clock, self._log, self._clock.monotonic()
+        clock, log = self._clock, self._log
+        started_at = self._started_at = clock.monotonic()
         store = self._store()
         hub = WatchHub(store=store, clock=clock, log=log)
         engine = self._engine(store, hub)
@@ -272,6 +276,7 @@ class Service:
         )
         store.on_fatal(lambda error: self._on_broken("store", error))
         store.on_reach(self._reached)
+        store.on_time(self._shared_time.agree)
         return store
 
     def _reached(self, reached: bool) -> None:
@@ -339,7 +344,7 @@ class Service:
                 version=version("jobwire"),
                 store_kind="postgresql" if isinstance(config.db, PostgresUrl) else "sqlite",
                 types=tuple(types),
-                start_time_us=self._started_us,
+                start_time_us=self._clock.wall_us() - round((self._clock.monotonic() - self._started_at) * SECOND_US),
                 recovery=rpc_settings.RecoveryFacts(
                     returned=recovery.returned,
                     still_leased=recovery.still_leased,

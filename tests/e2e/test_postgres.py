@@ -14,7 +14,7 @@ import pytest_asyncio
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from jobwire.v1 import job_pb2, job_service_pb2
+from jobwire.v1 import admin_service_pb2, admin_service_pb2_grpc, job_pb2, job_service_pb2
 from tests.e2e.conftest import Client, World
 from tests.helpers.postgres import PostgresServer
 from tests.helpers.processes import ServerProcess
@@ -50,6 +50,22 @@ async def fleet(tmp_path: Path, postgres: PostgresServer) -> AsyncIterator[Fleet
 
 def result_of(job: job_pb2.Job) -> object:
     return json.loads(job.status.result.text or job.status.result.data)
+
+
+async def test_a_second_server_that_starts_while_the_first_runs_a_hundred_jobs_reclaims_none(fleet: Fleet) -> None:
+    await fleet.serves("first", "dev", "--slots", "100")
+    async with fleet.client(f"unix:{fleet.folder / 'first'}") as client:
+        job_ids = [await client.submit("sleep", "600") for _ in range(100)]
+        for job_id in job_ids:
+            await client.reaches(job_id, State.JOB_STATE_PROCESSING)
+        await fleet.serves("second", "dev")
+        async with grpc.aio.insecure_channel(f"unix:{fleet.folder / 'second'}") as channel:
+            admin = admin_service_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
+            info = await admin.GetServerInfo(admin_service_pb2.GetServerInfoRequest())
+        assert (info.server_info.recovery.returned_count, info.server_info.recovery.failed_count) == (0, 0)
+        for job_id in job_ids:
+            status = (await client.get(job_id)).status
+            assert (status.state, status.attempt) == (State.JOB_STATE_PROCESSING, 1)
 
 
 async def test_a_job_that_one_server_took_runs_in_the_pool_of_another_and_is_watched_at_the_first(

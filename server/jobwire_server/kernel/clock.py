@@ -34,3 +34,31 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """See `Clock`."""
         await asyncio.sleep(seconds)
+
+
+class SharedTime:
+    """The time of a database that other servers use as well: what it said last, and what has gone by since.
+
+    Waits go by the machine's own monotonic time. Until the database has said something, its wall clock is believed.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._agreed = (clock.monotonic(), clock.wall_us())
+
+    def agree(self, wall_us: int) -> None:
+        """The database says that it is so late now. Called in any thread."""
+        self._agreed = (self._clock.monotonic(), wall_us)
+
+    def monotonic(self) -> float:
+        """See `Clock`."""
+        return self._clock.monotonic()
+
+    def wall_us(self) -> int:
+        """See `Clock`; as the database believes."""
+        since, wall_us = self._agreed
+        return wall_us + round((self._clock.monotonic() - since) * 1_000_000)
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Clock`."""
+        await self._clock.sleep(seconds)

@@ -284,6 +284,22 @@ async def test_what_one_server_commits_the_others_are_told(
     assert (await ear.until(lambda notice: notice.due_in_us is not None)).due_in_us == 5 * SECOND_US
 
 
+async def test_a_server_whose_session_fails_while_it_reads_what_others_committed_reads_it_again(
+    postgres_rig: PostgresRig, neighbour: Neighbour
+) -> None:
+    rig = postgres_rig
+    listener, silent = await neighbour(**WAYS["notify"]), await neighbour(notify=False)
+    ear, lost = Ear(listener), asyncio.Event()
+    listener.on_reach(lambda reached: None if reached else lost.set())
+    await silent.submit(Submission("default", [new_job(queue="far")]))
+    rig.tamper("ALTER TABLE event RENAME COLUMN cancel_us TO unreadable")
+    rig.tamper("NOTIFY jobwire")
+    async with asyncio.timeout(PATIENCE):
+        await lost.wait()
+    rig.tamper("ALTER TABLE event RENAME COLUMN unreadable TO cancel_us")
+    await ear.until(lambda notice: Lane("far", "work") in notice.pending)
+
+
 @pytest.mark.parametrize("force", [False, True])
 async def test_a_cancel_reaches_the_server_that_holds_the_worker(
     postgres_rig: PostgresRig, neighbour: Neighbour, force: bool

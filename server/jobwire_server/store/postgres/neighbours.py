@@ -48,7 +48,7 @@ class Stretch(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Who is told what, on the event loop."""
+    """Who is told what; on the event loop, where nothing else is said."""
 
     notice: Callable[[CommitNotice], None]
     """What others committed."""
@@ -56,6 +56,8 @@ class Told(NamedTuple):
     """Whether the database can be reached, at each change."""
     progress: Callable[[ProgressNote], None]
     """How far jobs are whose workers report to others."""
+    time: Callable[[int], None]
+    """What the database's clock says, at each look; called in the thread."""
 
 
 class Neighbours:
@@ -222,6 +224,7 @@ class Neighbours:
         if row is None:
             raise AssertionError("the store has no epoch: its row in jobwire.meta is gone")
         newest, now_us = row
+        self._told.time(now_us)
         with self._guard:
             self._untold += self._foreign
             self._foreign = []

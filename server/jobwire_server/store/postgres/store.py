@@ -47,6 +47,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
         self._queries = load(files(__package__) / "queries")
         self._neighbours: Neighbours | None = None
         self._reach_listeners: list[Callable[[bool], None]] = []
+        self._time_listeners: list[Callable[[int], None]] = []
 
     async def open(self) -> Position:
         """See `Store.open`."""
@@ -59,7 +60,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
             settings=self._settings,
             chance=self._chance,
             log=self._log,
-            told=Told(self._notify, self._tell_of_reach, self._notify_of_progress),
+            told=Told(self._notify, self._tell_of_reach, self._notify_of_progress, self._tell_the_time),
         )
         state = WriterState(
             settings=self._settings, chance=self._chance, queries=self._queries, log=self._log, server=server
@@ -89,6 +90,15 @@ class PostgresStore(DrivenStore[PostgresReader]):
         """Call `listener` on the event loop when the database cannot be reached any more (False), or again (True)."""
         self._reach_listeners.append(listener)
 
+    def on_time(self, listener: Callable[[int], None]) -> None:
+        """Call `listener`, in any thread, with what the database's clock says (in microseconds): before `open` returns,
+        and a few times a second from then on."""
+        self._time_listeners.append(listener)
+
+    def _tell_the_time(self, now_us: int) -> None:
+        for listener in self._time_listeners:
+            listener(now_us)
+
     def _tell_of_reach(self, reached: bool) -> None:
         for listener in self._reach_listeners:
             listener(reached)
@@ -104,6 +114,8 @@ class PostgresStore(DrivenStore[PostgresReader]):
         connection = self._connect()
         try:
             migrate(connection, self._clock, self._failpoint)
+            for (now_us,) in connection.execute("SELECT jobwire.now_us()"):
+                self._tell_the_time(now_us)
         except psycopg.Error as error:
             connection.close()
             raise StoreUnavailable(f"The schema jobwire cannot be brought up to date: {sentence(error)}.") from error

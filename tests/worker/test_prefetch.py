@@ -44,6 +44,14 @@ def test_a_pace_that_hardly_changes_is_not_worth_a_word() -> None:
     assert prefetch.size == before
 
 
+def test_outcomes_that_are_acknowledged_in_lumps_do_not_shrink_it() -> None:
+    prefetch = at_pace(2000)
+    before, lumps = prefetch.size, [160, 20, 60, 160, 10, 70]
+    told = [prefetch.note_ended(lump, 1.0 + 0.05 * turn) for turn, lump in enumerate(lumps * 3, 1)]
+    assert sum(told) <= 1
+    assert prefetch.size >= before
+
+
 def test_a_burst_that_ends_in_one_moment_is_no_pace() -> None:
     prefetch = Prefetch(None)
     assert not prefetch.note_ended(1000, 5.0)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 PACE_SECONDS = 0.1
 """A job that waits in the worker does so for about this long: at the pace of the last ones, not by a fixed number."""
 MEASURE_SECONDS = 0.05
+REMEMBERED_MEASURES = 5
+"""The best pace of so many measures counts: outcomes are acknowledged in lumps, and a window that shrinks while leases are
+on their way to it has them leased for nothing."""
 STALL_SECONDS = 1.0
 """When nothing has ended for so long, the pace of before means nothing."""
 MOST = 1000
@@ -27,6 +32,7 @@ class Prefetch:
         self._is_fixed = fixed is not None
         self._ended = 0
         self._since: float | None = None
+        self._sizes: deque[int] = deque(maxlen=REMEMBERED_MEASURES)
         self._last_at = 0.0
 
     @property
@@ -46,7 +52,8 @@ class Prefetch:
         elapsed_seconds = now - self._since
         if elapsed_seconds < MEASURE_SECONDS:
             return False
-        size = min(MOST, int(self._ended / elapsed_seconds * PACE_SECONDS))
+        self._sizes.append(min(MOST, int(self._ended / elapsed_seconds * PACE_SECONDS)))
+        size = max(self._sizes)
         self._ended, self._since = 0, now
         if abs(size - self.size) * 4 <= self.size:
             return False
@@ -58,4 +65,5 @@ class Prefetch:
         if not self.can_stall or now - self._last_at < STALL_SECONDS:
             return False
         self.size, self._since = 0, None
+        self._sizes.clear()
         return True

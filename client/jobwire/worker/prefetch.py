@@ -8,8 +8,8 @@ PACE_SECONDS = 0.1
 """A job that waits in the worker does so for about this long: at the pace of the last ones, not by a fixed number."""
 MEASURE_SECONDS = 0.05
 REMEMBERED_MEASURES = 5
-"""The best pace of so many measures counts: outcomes are acknowledged in lumps, and a window that shrinks while leases are
-on their way to it has them leased for nothing."""
+"""The best pace of so many measures counts: outcomes are acknowledged in lumps, and a window that shrinks while leases
+are on their way to it has them leased for nothing."""
 STALL_SECONDS = 1.0
 """When nothing has ended for so long, the pace of before means nothing."""
 MOST = 1000

@@ -10,10 +10,12 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -98,6 +100,23 @@ class PostgresServer:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError((self.folder / "log").read_text()) from None
                 time.sleep(0.02)
+
+    def freeze(self) -> None:
+        """Let all its processes stand still; what is connected stays connected, and hears nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on where they stood."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, number)  # first, so that it starts no more of them
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                pid, rest = entry.read_text().split(" ", 1)
+                if int(rest.rpartition(")")[2].split()[1]) == postmaster:
+                    os.kill(int(pid), number)
 
     def kill(self) -> None:
         """End it on the spot: no checkpoint, no good-bye; what was committed is in the log that it reads next time."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from jobwire_server.domain.errors import StoreUnavailable
-from jobwire_server.domain.job import State
+from jobwire_server.domain.errors import StoreFull, StoreUnavailable
+from jobwire_server.domain.job import SECOND_US, State
 from jobwire_server.domain.outcome import Succeeded
-from jobwire_server.store.base import Report, ReportCode, Submission
+from jobwire_server.kernel.clock import SystemClock
+from jobwire_server.store.base import Report, ReportAnswer, ReportCode, Submission, Submitted
 from jobwire_server.store.postgres.connection import refusal_of
 from jobwire_server.store.postgres.store import PostgresStore
 from jobwire_server.store.postgres.writer import OutcomeUnknown
@@ -194,3 +195,121 @@ async def test_a_database_that_was_killed_is_waited_for_and_nothing_acknowledged
     assert all(job is not None for job in found)
     await rig.close()
     rig.dispose()
+
+
+@pytest.mark.timeout(120)
+async def test_a_frozen_database_is_not_waited_for_and_goes_on_where_it_stood(mortal: PostgresServer) -> None:
+    rig = PostgresRig(mortal, silence_us=SECOND_US, connect_timeout_us=2 * SECOND_US, poll_us=SECOND_US // 20)
+    await rig.open()
+    assert isinstance(rig.store, PostgresStore)
+    reach = Reach(rig.store)
+    before = await rig.add()
+    mortal.freeze()
+    try:
+        answers = await asyncio.gather(rig.add(), rig.add(), rig.state(before), return_exceptions=True)
+        assert [type(answer) for answer in answers[2:]] == [StoreUnavailable]
+        assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+        await reach.becomes(False)
+    finally:
+        mortal.thaw()
+    await reach.becomes(True)
+    rig.reconnect()
+    assert await rig.state(before) is State.PENDING
+    assert await rig.state(await rig.add()) is State.PENDING
+    await rig.close()
+    rig.dispose()
+
+
+async def test_what_was_being_committed_when_the_database_froze_is_called_unknown(mortal: PostgresServer) -> None:
+    rig = PostgresRig(mortal, silence_us=SECOND_US, connect_timeout_us=2 * SECOND_US, poll_us=SECOND_US // 20)
+    frozen = False
+
+    def freeze(name: str) -> None:
+        nonlocal frozen
+        if name == "group.before_commit" and not frozen:
+            frozen = True
+            mortal.freeze()
+
+    await rig.open()
+    await rig.close()
+    rig.failpoint = freeze
+    await rig.open()
+    submission = Submission("default", [new_job(request_id="k", fingerprint=b"f")])
+    try:
+        with pytest.raises(OutcomeUnknown, match="ask again with the same request_id"):
+            await rig.store.submit(submission)
+    finally:
+        mortal.thaw()
+    receipt = await rig.store.submit(submission)
+    assert rig.sql("SELECT count(*) FROM job") == [(1,)]
+    assert isinstance(receipt.answers[0], Submitted)
+    await rig.close()
+    rig.dispose()
+
+
+# --- a database without room ------------------------------------------------------------------------------------------
+
+
+async def test_a_database_that_takes_no_more_connections_is_waited_for(postgres: PostgresServer) -> None:
+    database = postgres.empty_database()
+    postgres.admin("CREATE ROLE guest LOGIN")
+    postgres.admin(f"ALTER DATABASE {database} OWNER TO guest")
+    url = postgres.url(database).replace("user=jobwire", "user=guest")
+    store = PostgresStore(url, clock=SystemClock(), chance=lambda: 0.5)
+    try:
+        await store.open()
+        reach = Reach(store)
+        await store.submit(Submission("default", [new_job()]))
+        postgres.admin("ALTER ROLE guest CONNECTION LIMIT 0")
+        postgres.cut(database)
+        with pytest.raises(StoreUnavailable, match="does not answer now"):
+            await store.submit(Submission("default", [new_job()]))
+        with pytest.raises(StoreUnavailable, match="does not answer now"):
+            await store.counts()
+        await reach.becomes(False)
+        with pytest.raises(StoreUnavailable, match="too many connections"):
+            await PostgresStore(url, clock=SystemClock(), chance=lambda: 0.5).open()
+        postgres.admin("ALTER ROLE guest CONNECTION LIMIT -1")
+        await reach.becomes(True)
+        await store.submit(Submission("default", [new_job()]))
+        assert (await store.counts()).by_state == {State.PENDING: 2}
+    finally:
+        await store.close()
+        postgres.drop(database)
+        postgres.admin("DROP ROLE guest")
+
+
+async def test_a_full_disk_keeps_new_jobs_out_lets_running_ones_end_and_is_over_when_there_is_room(
+    postgres_rig: PostgresRig,
+) -> None:
+    rig = postgres_rig
+    running = await rig.add()
+    lease = await rig.lease_one()
+    rig.tamper(
+        "CREATE FUNCTION jobwire.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
+    )
+    rig.tamper("CREATE TRIGGER full_disk BEFORE INSERT ON job FOR EACH ROW EXECUTE FUNCTION jobwire.no_room()")
+    refused, answered = await asyncio.gather(
+        rig.submit(new_job()), rig.report(lease, Succeeded()), return_exceptions=True
+    )
+    assert isinstance(refused, StoreFull)
+    assert isinstance(answered, ReportAnswer)
+    assert answered.code is ReportCode.RECORDED
+    rig.tamper("DROP TRIGGER full_disk ON job")
+    assert await rig.state(running) is State.COMPLETED
+    assert await rig.state(await rig.add()) is State.PENDING
+
+
+class Reach:
+    """Whether a store reaches its database, as it says."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._said: asyncio.Queue[bool] = asyncio.Queue()
+        store.on_reach(self._said.put_nowait)
+
+    async def becomes(self, reached: bool) -> None:
+        """Wait until it says so."""
+        async with asyncio.timeout(PATIENCE):
+            while await self._said.get() is not reached:
+                pass

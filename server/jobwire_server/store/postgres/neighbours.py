@@ -20,13 +20,16 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from jobwire_server.domain.errors import StoreUnavailable
-from jobwire_server.domain.job import State
+from jobwire_server.domain.job import SECOND_US, State
 from jobwire_server.domain.lifecycle import Event, step
 from jobwire_server.kernel.loop import Backoff
 from jobwire_server.kernel.telemetry import Log, LogEvent
 from jobwire_server.store.base import CommitNotice, Lane, ProgressNote
 from jobwire_server.store.postgres.connection import Connection, sentence
+from jobwire_server.store.postgres.patience import Patience
 from jobwire_server.store.postgres.settings import PostgresSettings
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 _CHANNEL: Final = "jobwire"
 _BETWEEN_TWO_SECONDS: Final = 0.05
@@ -72,6 +75,7 @@ class Neighbours:
         settings: PostgresSettings,
         chance: Callable[[], float],
         log: Log,
+        patience: Patience,
         told: Told,
     ) -> None:
         """`server` is our name where servers leave word for each other."""
@@ -81,6 +85,7 @@ class Neighbours:
         self._settings = settings
         self._chance = chance
         self._log = log
+        self._patience = patience
         self._told = told
         self._progress_mark = 0
         self._old_progress_mark = 0
@@ -100,6 +105,7 @@ class Neighbours:
         self._count_at = 0
         self._connection: Connection | None = None
         self._failures = 0
+        self._away = False
         self._awake, self._wake = socket.socketpair()
         self._awake.setblocking(False)
         self._wake.setblocking(False)
@@ -183,29 +189,37 @@ class Neighbours:
         self._look(connection)
         if self._tell and not self._stopping.is_set():
             self._tell = False
-            connection.execute(f"NOTIFY {_CHANNEL}", prepare=False)
+            self._ask(connection, f"NOTIFY {_CHANNEL}")
             self._stopping.wait(_BETWEEN_TWO_SECONDS)
 
     def _open(self) -> Connection:
         connection = self._connection = self._connect()
         if self._settings.notify:
-            connection.execute(f"LISTEN {_CHANNEL}", prepare=False)
-        if self._failures:
-            self._failures = 0
-            self._report(reached=True)
+            self._ask(connection, f"LISTEN {_CHANNEL}")
         # From here on: after a crash of the database the marks may begin anew.
         self._progress_mark = self._old_progress_mark = self._number(connection, "newest_progress")
         self._look(connection)
+        self._failures = 0
+        if self._away:
+            self._away = False
+            self._report(reached=True)
         return connection
 
     def _wait(self, connection: Connection) -> None:
         """Wait until something is to be told or heard, at most until it is time to look at the log again."""
         if self._heard(connection):
             return  # it came with the answer to our last question, so that the socket would not wake us for it
-        seconds = self._settings.poll_us / 1_000_000 * (0.5 + self._chance())
+        seconds = self._settings.poll_us / SECOND_US * (0.5 + self._chance())
         select.select([self._awake.fileno(), connection.fileno()], [], [], seconds)
         self._drain_wakes()
         self._heard(connection)
+
+    def _ask(self, connection: Connection, query: str, values: Mapping[str, object] | None = None) -> Cursor:
+        """Execute a query of ours by its name, or a statement without a plan worth keeping."""
+        with self._patience.of(connection, self._settings.silence_us / SECOND_US):
+            if query in self._queries:
+                return connection.execute(self._queries[query], values)
+            return connection.execute(query, prepare=False)
 
     def _heard(self, connection: Connection) -> bool:
         """Take in what others have notified. That there was something says all; the log says the rest."""
@@ -220,7 +234,7 @@ class Neighbours:
 
     def _look(self, connection: Connection) -> None:
         """Tell this server what others have committed meanwhile."""
-        row = connection.execute(self._queries["look"]).fetchone()
+        row = self._ask(connection, "look").fetchone()
         if row is None:
             raise AssertionError("the store has no epoch: its row in jobwire.meta is gone")
         newest, now_us = row
@@ -249,7 +263,7 @@ class Neighbours:
             self._forget_progress(connection)
 
     def _tell_of(self, connection: Connection, stretch: Stretch, now_us: int) -> None:
-        row = connection.execute(self._queries["foreign_events"], stretch._asdict()).fetchone()
+        row = self._ask(connection, "foreign_events", stretch._asdict()).fetchone()
         lanes, cancelled, due_us = row or ("[]", "[]", None)
         notice = CommitNotice(
             self._seen,
@@ -262,32 +276,33 @@ class Neighbours:
     def _look_for_progress(self, connection: Connection) -> None:
         """Tell this server how far jobs are whose workers report to others."""
         values = {"after": self._progress_mark, "server": self._server, "limit": _STRETCH}
-        mark, notes = connection.execute(self._queries["foreign_progress"], values).fetchone() or (None, "[]")
+        mark, notes = self._ask(connection, "foreign_progress", values).fetchone() or (None, "[]")
         self._progress_mark = mark or self._progress_mark
         for note in json.loads(notes):
             self._on_loop(self._told.progress, ProgressNote(*note))
 
     def _forget_progress(self, connection: Connection) -> None:
         """Remove what was there the last time: whoever has not read it by now comes too late for it."""
-        connection.execute(self._queries["forget_progress"], {"upto": self._old_progress_mark, "limit": _FORGOTTEN})
+        self._ask(connection, "forget_progress", {"upto": self._old_progress_mark, "limit": _FORGOTTEN})
         self._old_progress_mark = self._progress_mark
 
     def _number(self, connection: Connection, query: str) -> int:
-        row = connection.execute(self._queries[query]).fetchone()
+        row = self._ask(connection, query).fetchone()
         return int(row[0]) if row else 0
 
     def _count(self, connection: Connection) -> None:
         """Have the tables counted that the database takes for empty, though jobs have come: for such a table it thinks
         every plan as good as any other, and autovacuum looks only once a minute. Plans that are kept are made again."""
-        counted = connection.execute(self._queries["counted_rows"]).fetchone()
+        counted = self._ask(connection, "counted_rows").fetchone()
         if counted is not None and counted[0] < _FEW:
-            connection.execute("ANALYZE jobwire.job, jobwire.event, jobwire.label, jobwire.request_key", prepare=False)
+            with self._patience.of(connection, self._settings.answer_seconds):
+                connection.execute(
+                    "ANALYZE jobwire.job, jobwire.event, jobwire.label, jobwire.request_key", prepare=False
+                )
 
     def _say(self, connection: Connection, instance_id: str) -> None:
-        connection.execute(
-            self._queries["appear"], {"instance_id": instance_id, "presence_us": self._settings.presence_us}
-        )
-        connection.execute(self._queries["forget_servers"])
+        self._ask(connection, "appear", {"instance_id": instance_id, "presence_us": self._settings.presence_us})
+        self._ask(connection, "forget_servers")
 
     def _say_good_bye(self) -> None:
         connection, self._connection = self._connection, None
@@ -295,19 +310,26 @@ class Neighbours:
             return
         try:
             if self._instance_id is not None:
-                connection.execute(self._queries["disappear"], {"instance_id": self._instance_id})
+                self._ask(connection, "disappear", {"instance_id": self._instance_id})
         except psycopg.Error as error:
             self._log.warning(LogEvent.STORE_LOST, error=sentence(error))  # it will be found dead instead
         finally:
             connection.close()
 
     def _lost(self, error: Exception) -> None:
-        """The connection is lost: try again after a while, longer each time, no two servers at the same moments."""
+        """The connection is lost: try again after a while, longer each time, no two servers at the same moments.
+
+        One that was ended, or a statement that somebody's lock held up for long, says nothing of the database; that it
+        takes no new connection does, and one that does not even refuse it is frozen: then nobody waits for it.
+        """
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
         self._failures += 1
-        if self._failures == 1:
+        if isinstance(error.__cause__, psycopg.errors.ConnectionTimeout):
+            self._patience.lose()
+        if not self._away and (self._failures > 1 or isinstance(error, StoreUnavailable)):
+            self._away = True
             self._log.warning(LogEvent.STORE_LOST, error=sentence(error))
             self._report(reached=False)
         self._stopping.wait(_BACKOFF.after(self._failures) * (0.5 + self._chance()))

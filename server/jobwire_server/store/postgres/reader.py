@@ -10,6 +10,7 @@ import psycopg
 
 from jobwire_server.store.listing import Dialect
 from jobwire_server.store.postgres.connection import Connection, begin_read
+from jobwire_server.store.postgres.patience import Patience
 from jobwire_server.store.postgres.settings import PostgresSettings
 from jobwire_server.store.postgres.transaction import without_nul
 from jobwire_server.store.verbs.reader import Reader
@@ -27,10 +28,14 @@ class PostgresReader(Reader):
         identity="identity",
     )
 
-    def __init__(self, connection: Connection, queries: Mapping[str, str], settings: PostgresSettings) -> None:
+    def __init__(
+        self, connection: Connection, queries: Mapping[str, str], settings: PostgresSettings, patience: Patience
+    ) -> None:
         super().__init__(queries)
         self._connection = connection
         self._begin = begin_read(settings)
+        self._patience = patience
+        self._answer_seconds = settings.answer_seconds
 
     def close(self) -> None:
         """See `Reader.close`."""
@@ -43,6 +48,11 @@ class PostgresReader(Reader):
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
+        with self._patience.of(self._connection, self._answer_seconds), self._transaction():
+            yield
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._connection.execute(self._begin, prepare=False)
         try:
             yield

@@ -19,6 +19,9 @@ class PostgresSettings(StoreSettings):
     idle_timeout_us: int = 5 * SECOND_US
     """A server that stops in the middle of a transaction is cut off by the database after this, so that it does not
     hold up the others for longer."""
+    silence_us: int = 5 * SECOND_US
+    """A database that says nothing for so long, and takes no new connection either, stands still: whoever waits for it
+    is told STORE_UNAVAILABLE, or that the outcome is unknown."""
     presence_us: int = 20 * SECOND_US
     """A server that has not been heard of for so long is dead: what its in-process workers ran goes back."""
     poll_us: int = SECOND_US // 4
@@ -27,3 +30,8 @@ class PostgresSettings(StoreSettings):
     """Tell other servers of commits, and listen to them. Off = `poll_us` alone, for a pooler that drops LISTEN."""
     prepare: bool = True
     """Let the database keep the plans of statements. Off behind a pooler in transaction mode."""
+
+    @property
+    def answer_seconds(self) -> float:
+        """Longest wait for anything: the database gives up by itself before, if it lives."""
+        return (self.lock_timeout_us + self.statement_timeout_us + self.silence_us) / SECOND_US

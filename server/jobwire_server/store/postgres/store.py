@@ -16,6 +16,7 @@ from jobwire_server.kernel.telemetry import Log, LogEvent, SilentLog
 from jobwire_server.store.base import Position, RecoveryBatch, Store
 from jobwire_server.store.postgres.connection import Connection, away, connect, migrate, sentence
 from jobwire_server.store.postgres.neighbours import Neighbours, Told
+from jobwire_server.store.postgres.patience import Patience
 from jobwire_server.store.postgres.reader import PostgresReader
 from jobwire_server.store.postgres.settings import PostgresSettings
 from jobwire_server.store.postgres.transaction import WriterState
@@ -46,12 +47,15 @@ class PostgresStore(DrivenStore[PostgresReader]):
         self._chance = chance
         self._queries = load(files(__package__) / "queries")
         self._neighbours: Neighbours | None = None
+        self._patience = Patience()
         self._reach_listeners: list[Callable[[bool], None]] = []
         self._time_listeners: list[Callable[[int], None]] = []
 
     async def open(self) -> Position:
         """See `Store.open`."""
         connection = await asyncio.get_running_loop().run_in_executor(None, self._open_database)
+        patience = self._patience = Patience()
+        patience.start()
         server = token_hex(8)
         neighbours = Neighbours(
             server=server,
@@ -60,6 +64,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
             settings=self._settings,
             chance=self._chance,
             log=self._log,
+            patience=patience,
             told=Told(self._notify, self._tell_of_reach, self._notify_of_progress, self._tell_the_time),
         )
         state = WriterState(
@@ -72,6 +77,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
             failpoint=self._failpoint,
             on_notice=self._notify,
             neighbours=neighbours,
+            patience=patience,
         )
         self._started(writer)
         self._neighbours = neighbours
@@ -85,6 +91,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
         neighbours, self._neighbours = self._neighbours, None
         if neighbours is not None:
             await neighbours.stop()
+        await asyncio.get_running_loop().run_in_executor(None, self._patience.stop)
 
     def on_reach(self, listener: Callable[[bool], None]) -> None:
         """Call `listener` on the event loop when the database cannot be reached any more (False), or again (True)."""
@@ -135,7 +142,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
             raise away() from error
 
     def _new_reader(self) -> PostgresReader:
-        return PostgresReader(self._reconnect(), self._queries, self._settings)
+        return PostgresReader(self._reconnect(), self._queries, self._settings, self._patience)
 
     def _reading_failed(self, error: Exception) -> StoreUnavailable | None:
         if not isinstance(error, psycopg.Error):

@@ -13,6 +13,7 @@ from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import CommitNotice
 from jobwire_server.store.postgres.connection import Connection, away, sentence
 from jobwire_server.store.postgres.neighbours import Neighbours
+from jobwire_server.store.postgres.patience import Patience
 from jobwire_server.store.postgres.transaction import WriterState
 from jobwire_server.store.verbs.intent import Intent, Rank, by_verb, store_full
 from jobwire_server.store.verbs.writer import GroupWriter
@@ -43,6 +44,7 @@ class Writer(GroupWriter):
         failpoint: Failpoint,
         on_notice: Callable[[CommitNotice], None],
         neighbours: Neighbours,
+        patience: Patience,
     ) -> None:
         super().__init__(settings=state.settings, on_notice=on_notice)
         self._connection = connection
@@ -50,6 +52,7 @@ class Writer(GroupWriter):
         self._reconnect = reconnect
         self._failpoint = failpoint
         self._neighbours = neighbours
+        self._patience = patience
         self.start()
 
     def _close(self) -> None:
@@ -78,6 +81,10 @@ class Writer(GroupWriter):
         """One transaction for the group; nothing is answered before it is durable."""
         if self._connection.closed:
             self._connection = self._reconnect()
+        with self._patience.of(self._connection, self._state.settings.answer_seconds):
+            return self._commit_in_time(group)
+
+    def _commit_in_time(self, group: Sequence[Intent]) -> CommitNotice | None:
         transaction = self._state.begin(self._connection)
         try:
             self._failpoint("group.after_begin")

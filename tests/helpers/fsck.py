@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-from jobwire_server.store.sqlite.audit import AttemptRow, EventRow, JobRow, Log, check_job
+from jobwire_server.store.audit import AttemptRow, EventRow, JobRow, Log, check_job
 from jobwire_server.store.sqlite.visiting import check_store
 
 Read = Callable[[str], list[tuple[Any, ...]]]
@@ -46,8 +46,8 @@ def check(path: Path) -> None:
     assert not problems, problems
 
 
-def check_rows(read: Read, compacted: int) -> None:
-    """Hold what any driver has written to the rules of that check; `compacted` is the floor of its log."""
+def check_rows(read: Read, log: Log) -> None:
+    """Hold what any driver has written to the rules of that check."""
     events: dict[int, list[EventRow]] = defaultdict(list)
     for event in read(
         "SELECT key, revision, sequence, previous, kind, previous_state, state, attempt, max_attempts, fence, job_id "
@@ -65,7 +65,7 @@ def check_rows(read: Read, compacted: int) -> None:
         )
     }
     for key in {*events, *jobs, *attempts}:
-        problems = list(check_job(jobs.get(key), events[key], attempts[key], Log(compacted, fence_floor=0)))
+        problems = list(check_job(jobs.get(key), events[key], attempts[key], log))
         assert not problems, problems
     _check_what_belongs_to_jobs(read)
 

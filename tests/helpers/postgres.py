@@ -155,6 +155,20 @@ class PostgresServer:
         self.admin(f"CREATE DATABASE {name}")
         return name
 
+    def copy(self, name: str) -> str:
+        """A copy of a database to which nobody is connected, as it stands on the disk; return its name."""
+        copied = f"test_{next(self._numbers)}"
+        self.admin(f"CREATE DATABASE {copied} TEMPLATE {name} STRATEGY wal_log")
+        return copied
+
+    def dump(self, name: str, target: Path) -> None:
+        """Write our schema of a database to a file, in the database's own format."""
+        self._run("pg_dump", "--format=c", "--schema=jobwire", f"--file={target}", self.url(name))
+
+    def restore(self, name: str, dump: Path) -> None:
+        """Put a dump in the place of what there is."""
+        self._run("pg_restore", "--clean", "--if-exists", f"--dbname={self.url(name)}", str(dump))
+
     def give_back(self, name: str) -> None:
         """Say that a database has been emptied; the next test may have it (to make one takes as long as a test)."""
         self._clean.append(name)

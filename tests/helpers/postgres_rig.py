@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 
 from jobwire_server.kernel.telemetry import LogFormat, LogLevel, make_log
+from jobwire_server.store.audit import Log
 from jobwire_server.store.postgres.store import PostgresSettings, PostgresStore
 from jobwire_server.store.settings import StoreSettings
 from jobwire_server.store.verbs.store import DrivenStore
@@ -111,8 +112,8 @@ class PostgresRig(StoreRig):
 
     def check(self) -> None:
         """See `StoreRig.check`."""
-        [(compacted,)] = self.sql("SELECT compacted FROM meta")
-        fsck.check_rows(self.sql, compacted)
+        [log] = self.sql("SELECT compacted, fence_floor FROM meta")
+        fsck.check_rows(self.sql, Log(*log))
         columns = "key, tenant, id, queue, type, batch_id"
         jobs, identities = (self.sql(f"SELECT {columns} FROM {table} ORDER BY key") for table in ("job", "identity"))
         assert identities == jobs, "what jobs are looked up by differs from the jobs"

@@ -17,6 +17,7 @@ from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.domain.job import State
 from jobwire_server.domain.outcome import Failed, Succeeded
 from jobwire_server.kernel.clock import SystemClock
+from jobwire_server.store.audit import Log
 from jobwire_server.store.base import JobEvent, Lease, LeaseRequest, Owner, Report, ReportCode, Submission, Transport
 from jobwire_server.store.postgres.store import PostgresSettings, PostgresStore
 from tests.helpers import fsck
@@ -194,6 +195,6 @@ def _judge(world: World, seen: list[JobEvent]) -> str:
     assert max(world.recorded.values()) == 1, "two successes were recorded for one job"
     revisions = [event.revision for event in seen]
     assert revisions == [revision for (revision,) in sql("SELECT revision FROM event ORDER BY revision")]
-    fsck.check_rows(sql, 0)
+    fsck.check_rows(sql, Log(0, 0))
     faults = ", ".join(f"{count} × {kind}" for kind, count in FAULTS.items())
     return f"{len(jobs)} jobs, {len(seen)} events; {faults}; {lost} answers to COMMITs kept back"

@@ -35,7 +35,7 @@ _CHANNEL: Final = "jobwire"
 _BETWEEN_TWO_SECONDS: Final = 0.05
 _FORGOTTEN: Final = 100_000
 _STRETCH: Final = 5_000
-"""Most revisions that are looked at in one statement."""
+"""Most events that are looked at in one statement."""
 _FEW: Final = 1_000
 """Rows of a table for which any plan will do."""
 _BACKOFF: Final = Backoff(first_seconds=0.1, factor=2.0, max_seconds=5.0)
@@ -248,11 +248,10 @@ class Neighbours:
                 self._untold.append(Stretch(self._seen, newest))
                 self._seen = newest
         while self._untold:
-            after, upto = self._untold[0]
-            part = Stretch(after, min(after + _STRETCH, upto))
-            self._tell_of(connection, part, now_us)
+            told_upto = self._tell_of(connection, self._untold[0], now_us)
             # Only now: the connection may be lost in the middle, and the next one goes on here.
-            self._untold[:1] = [Stretch(part.upto, upto)] if part.upto < upto else []
+            upto = self._untold[0].upto
+            self._untold[:1] = [Stretch(told_upto, upto)] if told_upto < upto else []
         self._look_for_progress(connection)
         if newest >= self._count_at:
             self._count_at = newest + _FEW
@@ -262,9 +261,17 @@ class Neighbours:
             self._present_until_us = now_us + self._settings.presence_us
             self._forget_progress(connection)
 
-    def _tell_of(self, connection: Connection, stretch: Stretch, now_us: int) -> None:
-        row = self._ask(connection, "foreign_events", stretch._asdict()).fetchone()
-        lanes, cancelled, due_us = row or ("[]", "[]", None)
+    def _tell_of(self, connection: Connection, stretch: Stretch, now_us: int) -> int:
+        """Tell of the first events of a stretch; return the last revision of which there is no more to tell."""
+        values = {**stretch._asdict(), "limit": _STRETCH}
+        lanes, cancelled, due_us, last = self._ask(connection, "foreign_events", values).fetchone() or (
+            "[]",
+            "[]",
+            None,
+            None,
+        )
+        if last is None:
+            return stretch.upto
         notice = CommitNotice(
             self._seen,
             frozenset(Lane(*lane) for lane in json.loads(lanes)),
@@ -272,6 +279,7 @@ class Neighbours:
             None if due_us is None else max(0, due_us - now_us),
         )
         self._on_loop(self._told.notice, notice)
+        return int(last)
 
     def _look_for_progress(self, connection: Connection) -> None:
         """Tell this server how far jobs are whose workers report to others."""

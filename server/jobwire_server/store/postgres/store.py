@@ -15,6 +15,7 @@ from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
 from jobwire_server.kernel.telemetry import Log, LogEvent, SilentLog
 from jobwire_server.store.base import Position, RecoveryBatch, Store
 from jobwire_server.store.postgres.connection import Connection, away, connect, migrate, sentence
+from jobwire_server.store.postgres.lives import LifeIsOver, settle
 from jobwire_server.store.postgres.neighbours import Neighbours, Told
 from jobwire_server.store.postgres.patience import Patience
 from jobwire_server.store.postgres.reader import PostgresReader
@@ -46,6 +47,8 @@ class PostgresStore(DrivenStore[PostgresReader]):
         self._clock = clock
         self._chance = chance
         self._queries = load(files(__package__) / "queries")
+        self._epoch = ""
+        self._loop: asyncio.AbstractEventLoop
         self._neighbours: Neighbours | None = None
         self._patience = Patience()
         self._reach_listeners: list[Callable[[bool], None]] = []
@@ -53,7 +56,8 @@ class PostgresStore(DrivenStore[PostgresReader]):
 
     async def open(self) -> Position:
         """See `Store.open`."""
-        connection = await asyncio.get_running_loop().run_in_executor(None, self._open_database)
+        self._loop = asyncio.get_running_loop()
+        connection = await self._loop.run_in_executor(None, self._open_database)
         patience = self._patience = Patience()
         patience.start()
         server = token_hex(8)
@@ -118,9 +122,12 @@ class PostgresStore(DrivenStore[PostgresReader]):
         return await super().recover(instance_id=instance_id, limit=limit)
 
     def _open_database(self) -> Connection:
-        connection = self._connect()
+        connection = connect(self._url, self._settings)
         try:
             migrate(connection, self._clock, self._failpoint)
+            self._epoch, life = settle(connection)
+            if life is not None:
+                self._log.warning(LogEvent.STORE_RESTORED, **life._asdict())
             for (now_us,) in connection.execute("SELECT jobwire.now_us()"):
                 self._tell_the_time(now_us)
         except psycopg.Error as error:
@@ -132,7 +139,22 @@ class PostgresStore(DrivenStore[PostgresReader]):
         return connection
 
     def _connect(self) -> Connection:
-        return connect(self._url, self._settings)
+        """Connect again. Ends this server when the store began a new life meanwhile: what it knows is of the old."""
+        connection = connect(self._url, self._settings)
+        try:
+            epoch, _ = settle(connection)
+        except BaseException:
+            connection.close()
+            raise
+        if epoch != self._epoch:
+            connection.close()
+            over = LifeIsOver(
+                "The database was restored, or another took its place, and the store has a new epoch: "
+                "start this server again."
+            )
+            self._loop.call_soon_threadsafe(self._die, over)
+            raise over
+        return connection
 
     def _reconnect(self) -> Connection:
         """Connect for a caller, who learns that it failed; why is for the log (`Neighbours` tries the same)."""

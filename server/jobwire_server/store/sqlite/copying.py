@@ -20,7 +20,8 @@ import apsw
 
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.kernel.clock import Clock
-from jobwire_server.store.sqlite.audit import Problem, audit
+from jobwire_server.store.audit import Problem
+from jobwire_server.store.sqlite.audit import audit
 from jobwire_server.store.sqlite.connection import FileLock, StoreInUse, lock_path
 from jobwire_server.store.sqlite.lives import mark_as_backup
 from jobwire_server.store.sqlite.visiting import pending_migrations, visit

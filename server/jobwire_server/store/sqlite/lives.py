@@ -15,21 +15,12 @@ Request keys stay: a client that repeats a submit finds the job, if the backup h
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import apsw
 
+from jobwire_server.store.lives import NewLife
 from jobwire_server.store.sqlite.connection import StoreClock
-
-
-class NewLife(NamedTuple):
-    """What began when a backup was opened."""
-
-    epoch: str
-    previous_epoch: str
-    backup_us: int
-    """When the backup was made."""
-    leases_ended: int
 
 
 def mark_as_backup(connection: apsw.Connection, now_us: int) -> None:

@@ -16,8 +16,9 @@ from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.domain.job import State
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import no_failpoint
+from jobwire_server.store.audit import Problem
 from jobwire_server.store.migrations import Migration, plan, shipped
-from jobwire_server.store.sqlite.audit import Problem, audit
+from jobwire_server.store.sqlite.audit import audit
 from jobwire_server.store.sqlite.connection import FileLock, lock_path, migrate, open_visitor, open_writer
 from jobwire_server.store.sqlite.lives import read_meta
 from jobwire_server.store.sqlite.settings import SqliteSettings

@@ -1,5 +1,5 @@
 -- Leases the chosen jobs, in order, to one owner; one that somebody holds by hand is passed over. What it sets is
--- Event.LEASE of the lifecycle table. The rows are picked once and for all: without MATERIALIZED the planner may run the
+-- Event.LEASE of the lifecycle table; the first lease of a job in this life of the store lifts its fence above the floor. The rows are picked once and for all: without MATERIALIZED the planner may run the
 -- inner query again and again, and lease more than was asked for. Index: job_pkey.
 WITH picked AS MATERIALIZED (
   SELECT job.key, r.n
@@ -12,7 +12,7 @@ UPDATE job
 SET
   state = %(state)s::smallint,
   attempt = attempt + %(attempt_step)s::integer,
-  fence = fence + %(fence_step)s::integer,
+  fence = greatest(fence, (SELECT fence_floor FROM meta)) + %(fence_step)s::integer,
   revision = %(base)s::bigint + picked.n,
   sequence = sequence + 1,
   change_us = %(now)s::bigint,

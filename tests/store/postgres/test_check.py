@@ -1,4 +1,4 @@
-"""The check of a store in PostgreSQL: silent about what its verbs wrote; what else was done to it, it names by the row."""
+"""The check of a store in PostgreSQL: silent about what its verbs wrote, and it names the row of all else."""
 
 from __future__ import annotations
 
@@ -80,13 +80,11 @@ async def test_the_status_says_what_is_there(postgres_rig: PostgresRig, neighbou
     assert status.schema >= 4
 
 
-async def test_a_schema_is_brought_up_to_date_when_no_server_is_there(
-    postgres_rig: PostgresRig, neighbour: Neighbour
-) -> None:
+async def test_a_schema_is_brought_up_to_date_when_no_server_is_there(postgres_rig: PostgresRig) -> None:
     rig = postgres_rig
-    server = await neighbour(presence_us=60 * SECOND_US)
-    await server.recover(instance_id="one", limit=1)
     await rig.add()
+    await rig.close()
+    rig.tamper(f"INSERT INTO server VALUES ('one', {rig.clock.time_us + SECOND_US})")
     assert bring_up_to_date(rig.url, rig.clock) == []
     rig.tamper("DROP FUNCTION home")
     for column in ("fence_floor", "home", "backup_us", "restored_us", "restored_backup_us", "moving"):
@@ -99,7 +97,7 @@ async def test_a_schema_is_brought_up_to_date_when_no_server_is_there(
         list(check_store(rig.url))
     with pytest.raises(StoreUnavailable, match="1 server has the store open: stop them first"):
         bring_up_to_date(rig.url, rig.clock)
-    await server.close()
+    rig.clock.advance(1)
     assert bring_up_to_date(rig.url, rig.clock) == ["0004_lives"]
     assert _found(rig) == []
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from jobwire_server.store.moving import Carried
+    from jobwire_server.store.postgres.visiting import StoreStatus as DatabaseStatus
     from jobwire_server.store.sqlite.copying import Copied
     from jobwire_server.store.sqlite.visiting import StoreStatus
 
@@ -53,6 +54,56 @@ def status_lines(status: StoreStatus) -> list[str]:
     return [f"{name:<9} {value}" for name, value in facts]
 
 
+def database_document(place: str, status: DatabaseStatus) -> dict[str, Any]:
+    """The answer of `status` for programs, of a store in a database."""
+    return {
+        "path": place,
+        "bytes": status.bytes,
+        "servers": status.servers,
+        "schema": status.schema,
+        "pending_migrations": list(status.pending_migrations),
+        "epoch": status.epoch,
+        "revision": status.revision,
+        "compacted": status.compacted,
+        "jobs": {state.name: count for state, count in sorted(status.jobs.items())},
+        "backup_time": time_text(status.backup_us),
+        "restored_time": time_text(status.restored_us),
+        "restored_backup_time": time_text(status.restored_backup_us),
+        "is_whole": status.moving is None,
+    }
+
+
+def database_lines(place: str, status: DatabaseStatus) -> list[str]:
+    """The answer of `status` for people, of a store in a database."""
+    pending = status.pending_migrations
+    facts = [
+        ("Store", f"{place} · {size_text(status.bytes)}"),
+        ("Servers", str(status.servers or "none")),
+        ("Schema", f"{status.schema}, " + (f"the next start runs {', '.join(pending)}" if pending else "up to date")),
+        ("Epoch", status.epoch),
+        ("Log", f"revision {status.revision}, kept from {status.compacted + 1} on"),
+        ("Jobs", " · ".join(f"{state.name} {count:,}" for state, count in sorted(status.jobs.items())) or "none"),
+    ]
+    if status.moving is not None:
+        facts.append(("Moving", "not all of it has arrived: run the same jobwire db import again"))
+    if status.backup_us is not None:
+        facts.append(("Copy", f"of {time_text(status.backup_us)}, not opened by a server yet"))
+    if status.restored_us is not None:
+        origin = "" if status.restored_backup_us is None else f" from a copy of {time_text(status.restored_backup_us)}"
+        facts.append(("Restored", f"{time_text(status.restored_us)}{origin}"))
+    return [f"{name:<9} {value}" for name, value in facts]
+
+
+def carried_lines(done: Carried, origin: str, target: str) -> list[str]:
+    """The answer of `import` and `export`."""
+    rows, events = sum(done.rows.values()), done.rows["event"]
+    return [
+        f"✓ {target} · {done.rows['job']:,} jobs, {events:,} events, {rows:,} rows in all, each compared",
+        f"  Start no server on {origin} any more.",
+        "  The first one on the new store begins a new epoch: watchers and workers of before are told.",
+    ]
+
+
 def backup_lines(done: Copied) -> list[str]:
     """The answer of `backup`."""
     return [f"✓ {done.path} · {size_text(done.bytes)} · {_checked(done)}"]
@@ -71,7 +122,7 @@ def _checked(done: Copied) -> str:
     return "checked" if done.checked else "checked as far as an older schema can be (jobwire db migrate)"
 
 
-def check_lines(path: Path, problems: Sequence[Mapping[str, Any]], *, more: bool) -> list[str]:
+def check_lines(path: object, problems: Sequence[Mapping[str, Any]], *, more: bool) -> list[str]:
     """The answer of `check`."""
     if not problems:
         return [f"✓ {path} is sound"]

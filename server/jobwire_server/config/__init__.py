@@ -301,16 +301,13 @@ def resolve(
     return found
 
 
-def find_database(flag: str | None, environment: Mapping[str, str], config: Path | None) -> Path:
-    """Find the file of the store that a server started here would open: by flag, environment and file, else that of
-    `dev`. Raises `ConfigInvalid`, also when the store is no file.
-    """
+def find_database(flag: str | None, environment: Mapping[str, str], config: Path | None) -> Path | PostgresUrl:
+    """Find the store that a server started here would open: by flag, environment and file, else that of `dev`. Raises
+    `ConfigInvalid`."""
     [setting] = [setting for setting in SETTINGS if setting.name == "db"]
     origin = _find(setting, {"db": flag}, environment, ConfigFile.found(config, environment))
     text = str(setting.default_for(Command.DEV) if origin is None else _parse(setting, origin))
-    if "://" in text and not text.startswith(SQLITE_PREFIX):
-        raise ConfigInvalid("--db: these commands are for a store in a SQLite file. A database has tools of its own.")
-    return Path(text.removeprefix(SQLITE_PREFIX))
+    return _database(text)
 
 
 def assemble(command: Command, settings: Sequence[Effective]) -> Config:

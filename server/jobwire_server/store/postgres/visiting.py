@@ -16,9 +16,11 @@ from jobwire_server.domain.job import State
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import no_failpoint
 from jobwire_server.store.audit import Log, Problem, check_jobs
+from jobwire_server.store.lives import NewLife
 from jobwire_server.store.migrations import Migration, plan, shipped
 from jobwire_server.store.postgres import connection as connecting
 from jobwire_server.store.postgres.connection import Connection, sentence
+from jobwire_server.store.postgres.lives import begin_life
 from jobwire_server.store.postgres.settings import PostgresSettings
 
 
@@ -91,6 +93,16 @@ def bring_up_to_date(url: str, clock: Clock) -> list[str]:
             except psycopg.Error as error:
                 raise StoreUnavailable(f"The store cannot be migrated: {sentence(error)}.") from error
         return names
+
+
+def renew(url: str) -> NewLife:
+    """Begin a new life of the store at `url`, whether or not it can tell that it is a copy. Raises `StoreUnavailable`,
+    also when servers are there."""
+    with visit(url) as connection:
+        if pending_migrations(connection):
+            raise StoreUnavailable("The store has the schema of an older jobwire: run jobwire db migrate first.")
+        refuse_servers(connection)
+        return begin_life(connection)
 
 
 def refuse_servers(connection: Connection) -> None:

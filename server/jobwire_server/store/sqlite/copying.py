@@ -84,7 +84,7 @@ def back_up(
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     with _removed_unless_renamed(part):
         checked = _copy(source, part, clock, progress, pages_a_step)
-        _take_name(part, target, overwrite=overwrite)
+        take_name(part, target, overwrite=overwrite)
     return Copied(path=target, bytes=target.stat().st_size, checked=checked)
 
 
@@ -199,7 +199,8 @@ def _removed_unless_renamed(part: Path) -> Iterator[None]:
             part.with_name(part.name + ending).unlink(missing_ok=True)
 
 
-def _take_name(part: Path, target: Path, *, overwrite: bool) -> None:
+def take_name(part: Path, target: Path, *, overwrite: bool) -> None:
+    """Give a complete file its name, durably. Raises `TargetTaken` when something has it and is not to be replaced."""
     if overwrite:
         part.replace(target)
     else:

@@ -106,8 +106,12 @@ class SqliteStore(DrivenStore[SqliteReader]):
             self._lock = FileLock(lock_path(path))
             self._lock.acquire()
             connection = open_writer(path, self._settings, durable=durable)
-            migrate(connection, self._clock, self._failpoint)
-            self._state = self._read_state(connection)
+            try:
+                migrate(connection, self._clock, self._failpoint)
+                self._state = self._read_state(connection)
+            except BaseException:
+                connection.close()
+                raise
         except (apsw.Error, OSError) as error:
             if self._lock is not None:
                 self._lock.release()
@@ -127,6 +131,11 @@ class SqliteStore(DrivenStore[SqliteReader]):
         if life is not None:
             self._log.warning(LogEvent.STORE_RESTORED, **life._asdict())
         meta = read_meta(connection)
+        if "moving" in meta:
+            raise StoreUnavailable(
+                f"{self._file} is half of a store that is being carried here: run the same jobwire db export again, "
+                "which goes on where it stopped."
+            )
         depth = connection.execute("SELECT count(*) FROM job INDEXED BY job_state WHERE state NOT IN (5, 6, 7, 8)")
         return WriterState(
             # The floor: a new life gives out no revision, and so no key, that the old one may have given out.

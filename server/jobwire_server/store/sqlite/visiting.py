@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,10 +18,19 @@ from jobwire_server.domain.job import State
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import no_failpoint
 from jobwire_server.store.audit import Problem
+from jobwire_server.store.lives import NewLife
 from jobwire_server.store.migrations import Migration, plan, shipped
 from jobwire_server.store.sqlite.audit import audit
-from jobwire_server.store.sqlite.connection import FileLock, lock_path, migrate, open_visitor, open_writer
-from jobwire_server.store.sqlite.lives import read_meta
+from jobwire_server.store.sqlite.connection import (
+    FileLock,
+    StoreClock,
+    lock_path,
+    migrate,
+    new_epoch,
+    open_visitor,
+    open_writer,
+)
+from jobwire_server.store.sqlite.lives import begin_life, mark_as_backup, read_meta
 from jobwire_server.store.sqlite.settings import SqliteSettings
 
 
@@ -171,18 +181,40 @@ def bring_up_to_date(path: Path, clock: Clock) -> list[str]:
 
     Holds the store's lock meanwhile. Raises as `visit` does, and `StoreInUse` when a server has the store.
     """
+    with _writing(path) as connection:
+        names = [f"{each.number:04d}_{each.name}" for each in pending_migrations(connection)]
+        migrate(connection, clock, no_failpoint)
+    return names
+
+
+def renew(path: Path, clock: Clock) -> NewLife:
+    """Begin a new life of the store at `path`, whether or not it can tell that it is a copy. Raises as `visit` does,
+    `StoreInUse` when a server has the store, and for another schema."""
+    with _writing(path) as connection:
+        if pending_migrations(connection):
+            raise StoreUnavailable(f"{path} has the schema of an older jobwire: run jobwire db migrate first.")
+        newest: Any = connection.execute("SELECT coalesce(max(time_us), 0) FROM event").fetchone()
+        store_clock = StoreClock(clock, newest[0])
+        mark_as_backup(connection, store_clock.now_us())
+        life = begin_life(connection, store_clock, new_epoch())
+    if life is None:
+        raise AssertionError("a store that was marked as a copy began no new life")
+    return life
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[apsw.Connection]:
+    """The store at `path`, which no server can open meanwhile."""
     visit(path).close()
     lock = FileLock(lock_path(path))
     lock.acquire()
     try:
         connection = open_writer(path, SqliteSettings(), durable=True)
         try:
-            names = [f"{each.number:04d}_{each.name}" for each in pending_migrations(connection)]
-            migrate(connection, clock, no_failpoint)
+            yield connection
         finally:
             connection.close()
     except apsw.Error as error:
-        raise StoreUnavailable(f"The store {path} cannot be migrated: {error}.") from error
+        raise StoreUnavailable(f"The store {path} cannot be written: {error}.") from error
     finally:
         lock.release()
-    return names

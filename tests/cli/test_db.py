@@ -132,7 +132,9 @@ def test_what_cannot_be_is_said_with_a_code(jobwire: Jobwire, store: Path, tmp_p
         (f"db status --db {text}", "STORE_UNREADABLE", 1),
         (f"db backup {tmp_path}/no/such/folder/b.db --db {store}", "STORE_NOT_FOUND", 6),
         (f"db sql 'DELETE FROM job' --db {store}", "ARGUMENT_INVALID", 2),
-        ("db status --db postgresql://host/db", "USAGE", 2),
+        ("db backup b.db --db postgresql://host/db", "USAGE", 2),
+        (f"db import b.db --db {store}", "USAGE", 2),
+        (f"db export b.db --db {store}", "USAGE", 2),
     ):
         ran = jobwire(f"{line} -o json")
         assert (fault(ran)["code"], ran.exit_code, ran.stdout) == (code, exit_code, ""), line

@@ -20,6 +20,7 @@ from jobwire_server.kernel.clock import Clock, SystemClock
 from jobwire_server.kernel.failpoint import Failpoint, Failpoints
 from jobwire_server.kernel.last_resort import LastResort, last_resort, no_last_resort
 from jobwire_server.kernel.loop import wait_any
+from jobwire_server.kernel.service_manager import ServiceManager
 from jobwire_server.kernel.telemetry import Log, LogEvent, make_log, route_python_logging
 
 __all__ = ["Ready", "Server", "StartFailed", "serve_until_signalled"]
@@ -49,11 +50,13 @@ class Server:
         on_ready: Callable[[Ready], None],
         clock: Clock | None = None,
         at_latest: LastResort = no_last_resort,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._config = config
         self._at_latest = at_latest
         self._log = log
         self._on_ready = on_ready
+        self._manager = manager or ServiceManager()
         self._clock = clock or SystemClock()
         self._service = Service(config, log=log, failpoint=failpoint, on_broken=self._break, clock=self._clock)
         self._stop = asyncio.Event()
@@ -73,7 +76,9 @@ class Server:
                     self._starting = None
                     _settle_heap()
                     self._on_ready(ready)
+                    self._manager.ready(f"ready {ready.address}")
                     await wait_any(self._stop, self._broken, seconds=None, clock=self._clock)
+                    self._manager.stopping()
                     broken = self._broken.is_set()
                     grace = 0.0 if broken else self._config.grace
                     ending.enter_context(self._at_latest(grace + OVERDUE_SECONDS, int(broken)))
@@ -138,5 +143,12 @@ async def serve_until_signalled(
         failpoint = Failpoints(environment.get(FAILPOINTS_VARIABLE, ""))
     except ValueError as error:
         raise StartFailed(str(error)) from error
-    server = Server(config, log=log, failpoint=failpoint, on_ready=on_ready, at_latest=last_resort(log))
+    server = Server(
+        config,
+        log=log,
+        failpoint=failpoint,
+        on_ready=on_ready,
+        at_latest=last_resort(log),
+        manager=ServiceManager.found(environment),
+    )
     return await server.run()

@@ -147,6 +147,17 @@ def away() -> StoreUnavailable:
     return StoreUnavailable("The database does not answer now: try again.", retry_after_us=500_000)
 
 
+SESSION_WAS_CHANGED: Final = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
+"""What a statement fails with that was prepared in another session: a pooler has lent us one."""
+
+
+def behind_a_pooler() -> StoreUnavailable:
+    """What to do when sessions change under our hands."""
+    return StoreUnavailable(
+        "PostgreSQL is behind a pooler in transaction mode, which this server was not told: start it with --db-pooler."
+    )
+
+
 def sentence(error: Exception) -> str:
     """What the database or its client library said, in one line without its full stop."""
     return " ".join(str(error).split()).rstrip(".?") or type(error).__name__

@@ -14,7 +14,15 @@ from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
 from jobwire_server.kernel.telemetry import Log, LogEvent, SilentLog
 from jobwire_server.store.base import Position, RecoveryBatch, Store
-from jobwire_server.store.postgres.connection import Connection, away, connect, migrate, sentence
+from jobwire_server.store.postgres.connection import (
+    SESSION_WAS_CHANGED,
+    Connection,
+    away,
+    behind_a_pooler,
+    connect,
+    migrate,
+    sentence,
+)
 from jobwire_server.store.postgres.lives import LifeIsOver, settle
 from jobwire_server.store.postgres.neighbours import Neighbours, Told
 from jobwire_server.store.postgres.patience import Patience
@@ -169,6 +177,8 @@ class PostgresStore(DrivenStore[PostgresReader]):
     def _reading_failed(self, error: Exception) -> StoreUnavailable | None:
         if not isinstance(error, psycopg.Error):
             return None
+        if isinstance(error, SESSION_WAS_CHANGED):
+            return behind_a_pooler()
         self._log.warning(LogEvent.STORE_LOST, error=sentence(error))
         return away()
 

@@ -11,7 +11,7 @@ from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.kernel.failpoint import Failpoint
 from jobwire_server.kernel.telemetry import LogEvent
 from jobwire_server.store.base import CommitNotice
-from jobwire_server.store.postgres.connection import Connection, away, sentence
+from jobwire_server.store.postgres.connection import SESSION_WAS_CHANGED, Connection, away, behind_a_pooler, sentence
 from jobwire_server.store.postgres.neighbours import Neighbours
 from jobwire_server.store.postgres.patience import Patience
 from jobwire_server.store.postgres.transaction import WriterState
@@ -135,6 +135,9 @@ class Writer(GroupWriter):
         match error:
             case StoreUnavailable():
                 self._refuse(group, error)
+            case _ if isinstance(error, SESSION_WAS_CHANGED):
+                self._state.log.error(LogEvent.STORE_LOST, error=str(behind_a_pooler()))
+                self._refuse(group, behind_a_pooler())
             case psycopg.errors.DiskFull():
                 self._refuse_on_full_disk(group)
             case psycopg.Error() if self._connection.closed:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import apsw
+
+_NAMES_IN_POSTGRES: Final = (
+    "SELECT attname FROM pg_attribute WHERE attrelid = 'jobwire.job'::regclass AND attnum > 0 AND NOT attisdropped "
+    "ORDER BY attnum"
+)
 
 
 class Event(NamedTuple):
@@ -110,6 +115,25 @@ def integrity(path: Path) -> str:
         connection.close()
 
 
+Read = Callable[[str], Sequence[tuple[Any, ...]]]
+"""Executes a query on the tables of a store, of any driver."""
+
+
+def read_store(read: Read, epoch: str, compacted: int) -> Image:
+    """Read what a database holds that nobody changes meanwhile."""
+    columns = ", ".join(Event._fields)
+    names = [name for name, *_ in read(_NAMES_IN_POSTGRES)]
+    content = {int(key): bytes(data) for key, data in read("SELECT id, data FROM content")}
+    kept = {int(key): rest for key, *rest in read("SELECT * FROM checkpoint")}
+    jobs = [dict(zip(names, values, strict=True)) for values in read(f"SELECT {', '.join(names)} FROM job")]
+    return Image(
+        epoch=epoch,
+        compacted=compacted,
+        events=[Event(*event) for event in read(f"SELECT {columns} FROM event ORDER BY revision")],
+        rows={job["key"]: _row(job, content, kept.get(job["key"])) for job in jobs},
+    )
+
+
 def _read(connection: apsw.Connection) -> Image:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if "meta" not in tables:
@@ -138,11 +162,15 @@ def _read_rows(connection: apsw.Connection, *, checkpoints: bool, key: int | Non
     for values in cursor:
         names = names or [name for name, _ in cursor.get_description()]
         job: dict[str, Any] = dict(zip(names, values, strict=True))
-        key = int(job["key"])
-        payload, result = content.get(2 * key, job["payload"]), content.get(2 * key + 1, job["result"])
-        digest = hashlib.sha256(repr((values, payload, result, kept.get(key))).encode()).hexdigest()
-        rows[key] = Row(
-            key, job["id"], job["type"], job["state"], job["revision"], job["sequence"], job["attempt"],
-            job["max_attempts"], job["fence"], payload or b"", result, digest, job["progress_message"],
-        )  # fmt: skip
+        rows[job["key"]] = _row(job, content, kept.get(job["key"]))
     return rows
+
+
+def _row(job: Mapping[str, Any], content: Mapping[int, bytes], checkpoint: object) -> Row:
+    key = int(job["key"])
+    payload, result = content.get(2 * key, job["payload"]), content.get(2 * key + 1, job["result"])
+    digest = hashlib.sha256(repr((tuple(job.values()), payload, result, checkpoint)).encode()).hexdigest()
+    return Row(
+        key, job["id"], job["type"], job["state"], job["revision"], job["sequence"], job["attempt"],
+        job["max_attempts"], job["fence"], payload or b"", result, digest, job["progress_message"],
+    )  # fmt: skip

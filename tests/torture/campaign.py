@@ -164,7 +164,7 @@ class Campaign:
             ]  # fmt: skip
             meddlers = [
                 Meddler(self.journal("meddler", one), self.known, stop),
-                Usurper(self.journal("usurper", one), stop),
+                Usurper(self.journal("usurper", one), stop, job_types=[each for each in job_types if each != "snoozy"]),
             ]
             others = [
                 *(meddlers if meddling else ()),

@@ -228,6 +228,7 @@ class Usurper:
     stop: asyncio.Event
     shortest_ms: int = 100
     longest_ms: int = 400
+    job_types: Sequence[str] = ("async", "thread", "child")
 
     async def run(self) -> None:
         """Usurp until told to stop."""
@@ -241,7 +242,7 @@ class Usurper:
         journal, chance = self.journal, self.journal.chance
         payload = json.dumps({"n": _number(job_id), "ms": chance.randint(self.shortest_ms, self.longest_ms)}).encode()
         spec = job_pb2.JobSpec(
-            type=chance.choice(["async", "thread", "child"]),
+            type=chance.choice(self.job_types),
             payload=job_pb2.Payload(content_type="application/json", data=payload),
             priority=9,
         )

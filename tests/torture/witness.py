@@ -109,6 +109,8 @@ class Witness:
             self._note(Said.OUTCOME, asked_us, ((report.token, None) for report in reports))
             raise
         self._note(Said.OUTCOME, asked_us, ((ack.token, _STANDS[ack.code]) for ack in acks if ack.code in _STANDS))
+        # "Say it again" does not say that nothing has happened: the answer to a COMMIT may have been lost.
+        self._note(Said.OUTCOME, asked_us, ((ack.token, None) for ack in acks if ack.code is AckCode.RETRY))
         return acks
 
     async def update(self, updates: Sequence[LeaseUpdate]) -> Sequence[LeaseState]:

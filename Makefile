@@ -83,6 +83,7 @@ test-postgres: .venv/.stamp  ## the tests of the PostgreSQL driver alone (they a
 torture: .venv/.stamp  ## kills, signals, fuzz, watchers, zombies, networks (SCALE=n, KILLS=n for more)
 	$(PYTEST) -n 2 --dist loadgroup tests/torture
 	$(PYTEST) -n 2 --dist loadgroup -m campaign tests/store
+	POSTGRES=18 $(PYTEST) -n 2 --dist loadgroup -m "not campaign" tests/store/postgres tests/e2e/test_postgres.py
 
 bench: .venv/.stamp  ## measure P1 ... P10, I1, W1 and write bench/latest.json (about 10 minutes)
 	$(BIN)/python -m bench

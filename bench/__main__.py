@@ -27,6 +27,7 @@ from bench import (
     p8_commands,
     p9_merge,
     p10_cpu,
+    postgres_figures,
     w1_worker,
 )
 from bench.figure import QUICK, Figure, Trial, canary, sync_us
@@ -44,6 +45,15 @@ FIGURES: Final[dict[str, Callable[[Trial], Figure]]] = {
     "P10": p10_cpu.measure,
     "I1": i1_idle.measure,
     "W1": w1_worker.measure,
+    "P1/PG": postgres_figures.unary,
+    "P2/PG": postgres_figures.batches,
+    "P3/PG": postgres_figures.drains,
+    "P4/PG": postgres_figures.latency,
+    "P5/PG": postgres_figures.start,
+    "P6/PG": postgres_figures.large,
+    "P7/PG": postgres_figures.watchers,
+    "F1/PG": postgres_figures.foreign,
+    "S1/PG": postgres_figures.two_servers,
 }
 
 

@@ -24,7 +24,7 @@ def measure(trial: Trial) -> Figure:
     """Alternate rounds with and without the watchers, which wait for a type that nobody submits."""
     watchers, seconds = trial.count(WATCHERS), trial.seconds(SECONDS)
     with serving(trial.folder) as server:
-        ratios, memory = asyncio.run(_compare(server, watchers, seconds))
+        ratios, memory = asyncio.run(compare(server, watchers, seconds))
     value = round(median(ratios), 2)
     per_watcher = max(memory)
     return Figure(
@@ -37,7 +37,8 @@ def measure(trial: Trial) -> Figure:
     )
 
 
-async def _compare(server: Server, watchers: int, seconds: float) -> tuple[list[float], list[float]]:
+async def compare(server: Server, watchers: int, seconds: float) -> tuple[list[float], list[float]]:
+    """Rates with the watchers over those without, and KiB a watcher, by round."""
     ratios, memory = [], []
     await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=1)
     for _ in range(ROUNDS):

@@ -33,7 +33,14 @@ class Server(Process):
 @contextmanager
 def serving(folder: Path, *arguments: str) -> Iterator[Server]:
     """Run `jobwire serve` on the store `bench.db` in `folder` until the block ends."""
-    with _listening(folder, JOBWIRE, "serve", "--db", str(folder / "bench.db"), *arguments) as server:
+    with serving_at(folder, str(folder / "bench.db"), *arguments) as server:
+        yield server
+
+
+@contextmanager
+def serving_at(folder: Path, database: str, *arguments: str) -> Iterator[Server]:
+    """Run `jobwire serve` on a store until the block ends."""
+    with _listening(folder, JOBWIRE, "serve", "--db", database, *arguments) as server:
         yield server
 
 

@@ -46,6 +46,15 @@ _ABOUT: Final[Mapping[str, str]] = {
     "P10": "CPU time of all processes, from batch submit to recorded result",
     "I1": "What waiting costs",
     "W1": "The worker process alone",
+    "P1/PG": "P1 on PostgreSQL",
+    "P2/PG": "P2 on PostgreSQL",
+    "P3/PG": "P3 on PostgreSQL",
+    "P4/PG": "P4 on PostgreSQL, through a remote worker",
+    "P5/PG": "P5 on PostgreSQL",
+    "P6/PG": "P3 on PostgreSQL in a large store: 1,000,000 waiting, or finished",
+    "P7/PG": "P7 on PostgreSQL",
+    "F1/PG": "P3 on PostgreSQL while somebody holds a transaction open",
+    "S1/PG": "P3 on PostgreSQL with two servers against one",
 }
 _README: Final[Mapping[str, str]] = {
     "P2": "**{value:,.0f} jobs/s** taken in, in batches of 1,000",

@@ -247,6 +247,19 @@ async def test_what_was_being_committed_when_the_database_froze_is_called_unknow
     rig.dispose()
 
 
+async def test_a_connection_that_breaks_as_soon_as_it_is_made_is_none(postgres_rig: PostgresRig) -> None:
+    """The database accepts, and is gone before it has said where it is."""
+    rig = postgres_rig
+    await rig.add()
+    rig.tamper("ALTER TABLE meta RENAME COLUMN home TO unreadable")
+    rig.cut()
+    for ask in (rig.store.counts, rig.store.position, lambda: rig.submit(new_job())):
+        with pytest.raises(StoreUnavailable):
+            await ask()
+    rig.tamper("ALTER TABLE meta RENAME COLUMN unreadable TO home")
+    assert (await rig.store.counts()).by_state == {State.PENDING: 1}
+
+
 # --- a database without room ------------------------------------------------------------------------------------------
 
 

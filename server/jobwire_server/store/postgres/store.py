@@ -10,6 +10,7 @@ from secrets import token_hex
 import psycopg
 
 from jobwire_server.domain.errors import StoreUnavailable
+from jobwire_server.domain.job import SECOND_US
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import Failpoint, no_failpoint
 from jobwire_server.kernel.telemetry import Log, LogEvent, SilentLog
@@ -150,7 +151,11 @@ class PostgresStore(DrivenStore[PostgresReader]):
         """Connect again. Ends this server when the store began a new life meanwhile: what it knows is of the old."""
         connection = connect(self._url, self._settings)
         try:
-            epoch, _ = settle(connection)
+            with self._patience.of(connection, self._settings.silence_us / SECOND_US):
+                epoch, _ = settle(connection)
+        except psycopg.Error as error:
+            connection.close()
+            raise StoreUnavailable(f"PostgreSQL does not answer: {sentence(error)}.") from error
         except BaseException:
             connection.close()
             raise

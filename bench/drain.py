@@ -91,6 +91,19 @@ def drain(folder: Path, backlog: Path, jobs: int, crew: Crew) -> Pace:
     return _pace(before, after)
 
 
+def wait_for(count: Callable[[], int], jobs: float) -> int:
+    """Wait until so many have been completed, as `count` tells; returns how many then. Raises RuntimeError when nothing
+    happens any more."""
+    seen, seen_at = count(), time.perf_counter()
+    while seen < jobs:
+        time.sleep(POLL_SECONDS)
+        if (now := count()) > seen:
+            seen, seen_at = now, time.perf_counter()
+        elif time.perf_counter() - seen_at > STALL_SECONDS:
+            raise RuntimeError(f"the drain stands still after {seen:,} jobs")
+    return seen
+
+
 class Ended:
     """Counts the jobs that have been completed, as the store's log tells it."""
 
@@ -110,17 +123,6 @@ class Ended:
         self._count += int(completed)
         return self._count
 
-    def wait(self, jobs: float) -> int:
-        """Wait until so many have been completed. Raises RuntimeError when nothing happens any more."""
-        seen, seen_at = self.count(), time.perf_counter()
-        while seen < jobs:
-            time.sleep(POLL_SECONDS)
-            if (now := self.count()) > seen:
-                seen, seen_at = now, time.perf_counter()
-            elif time.perf_counter() - seen_at > STALL_SECONDS:
-                raise RuntimeError(f"the drain stands still after {seen:,} jobs")
-        return seen
-
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
@@ -133,7 +135,7 @@ class _Moment(NamedTuple):
 
 
 def _moment(ended: Ended, jobs: float, groups: Groups) -> _Moment:
-    count = ended.wait(jobs)
+    count = wait_for(ended.count, jobs)
     return _Moment(time.perf_counter(), count, {name: cpu_seconds(group) for name, group in groups.items()})
 
 

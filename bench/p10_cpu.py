@@ -6,7 +6,7 @@ import subprocess
 import sys
 from contextlib import closing
 
-from bench.drain import Ended
+from bench.drain import Ended, wait_for
 from bench.figure import Figure, Trial
 from bench.process import ROOT
 from bench.server import serving, working
@@ -25,11 +25,11 @@ def measure(trial: Trial) -> Figure:
         closing(Ended(trial.folder / "bench.db")) as ended,
     ):
         _submit(server.address, WARM_UP_JOBS)
-        ended.wait(WARM_UP_JOBS)
+        wait_for(ended.count, WARM_UP_JOBS)
         processes = {"server": server, "worker": worker}
         before = {name: process.cpu_seconds() for name, process in processes.items()}
         submitting = _submit(server.address, jobs)
-        ended.wait(WARM_UP_JOBS + jobs)
+        wait_for(ended.count, WARM_UP_JOBS + jobs)
         spent = {name: process.cpu_seconds() - before[name] for name, process in processes.items()}
     costs = {name: seconds / jobs * 1e3 for name, seconds in {"submitter": submitting, **spent}.items()}
     value = sum(costs.values())

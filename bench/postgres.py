@@ -15,7 +15,7 @@ from typing import Any, Final
 import psutil
 import psycopg
 
-from bench.drain import STALL_SECONDS, Pace
+from bench.drain import MARGIN, Pace, wait_for
 from bench.process import Process, cpu_seconds
 from bench.server import Server, serving_at, working
 from jobwire_server.kernel.failpoint import no_failpoint
@@ -25,8 +25,6 @@ from tests.helpers.clock import ManualClock
 from tests.helpers.postgres import PostgresServer
 
 DURABILITY: Final = "fsync, full_page_writes and synchronous_commit on: every answer is on disk"
-MARGIN: Final = 0.1
-_POLL_SECONDS: Final = 0.02
 _PENDING: Final = """
 INSERT INTO jobwire.job (
   key, tenant, id, id_chosen, state, revision, sequence, attempt, max_attempts, fence, losses, queue, type, priority,
@@ -155,17 +153,6 @@ class Drained:
             self._count, self._revision = self._count + row[0], row[1]
         return self._count
 
-    def wait(self, jobs: float) -> int:
-        """Wait until so many have been completed. Raises RuntimeError when nothing happens any more."""
-        seen, seen_at = self.count(), time.perf_counter()
-        while seen < jobs:
-            time.sleep(_POLL_SECONDS)
-            if (now := self.count()) > seen:
-                seen, seen_at = now, time.perf_counter()
-            elif time.perf_counter() - seen_at > STALL_SECONDS:
-                raise RuntimeError(f"the drain stands still after {seen:,} jobs")
-        return seen
-
     def close(self) -> None:
         """End the session."""
         self._connection.close()
@@ -183,7 +170,7 @@ def drain(folder: Path, made: Cluster, database: str, jobs: int, *, slots: int, 
         groups: Mapping[str, list[Any]] = {"servers" if servers > 1 else "server": started, "worker": workers}
 
         def moment(count: float) -> tuple[float, int, dict[str, float]]:
-            ended = counter.wait(count)
+            ended = wait_for(counter.count, count)
             spent = {name: cpu_seconds(group) for name, group in groups.items()}
             return time.perf_counter(), ended, {**spent, "database": made.cpu_seconds()}
 

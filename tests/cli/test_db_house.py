@@ -76,7 +76,7 @@ def test_a_store_is_carried_in_looked_at_checked_and_carried_out_again(
     assert (there["servers"], there["pending_migrations"], there["is_whole"]) == (0, [], True)
     assert there["backup_time"] is not None
     lines = jobwire(f"db status --db '{url}'").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["Store", "Servers", "Schema", "Epoch", "Log", "Jobs", "Copy"]
+    assert [line.split()[0] for line in lines] == ["Store", "Servers", "Schema", "Epoch", "Log", "Jobs", "Backup"]
     assert jobwire(f"db check --db '{url}'").stdout == f"✓ {url} is sound\n"
     assert document(jobwire(f"db migrate --db '{url}' -o json"))["migrations"] == []
 

@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from jobwire_server.store.moving import Carried
-    from jobwire_server.store.postgres.visiting import StoreStatus as DatabaseStatus
+    from jobwire_server.store.postgres.visiting import DatabaseStatus
     from jobwire_server.store.sqlite.copying import Copied
-    from jobwire_server.store.sqlite.visiting import StoreStatus
+    from jobwire_server.store.sqlite.visiting import FileStatus
+    from jobwire_server.store.status import StoreStatus
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def status_document(status: StoreStatus) -> dict[str, Any]:
+def status_document(status: FileStatus) -> dict[str, Any]:
     """The answer of `status` for programs."""
+    own = {"path": str(status.path), "wal_bytes": status.wal_bytes, "server_pid": status.server_pid}
+    return {**own, **_facts(status)}
+
+
+def database_document(place: str, status: DatabaseStatus) -> dict[str, Any]:
+    """The answer of `status` for programs, of a store in a database."""
+    return {"path": place, "servers": status.servers, "is_whole": status.moving is None, **_facts(status)}
+
+
+def _facts(status: StoreStatus) -> dict[str, Any]:
     return {
-        "path": str(status.path),
         "bytes": status.bytes,
-        "wal_bytes": status.wal_bytes,
-        "server_pid": status.server_pid,
         "schema": status.schema,
         "pending_migrations": list(status.pending_migrations),
         "epoch": status.epoch,
@@ -34,12 +42,29 @@ def status_document(status: StoreStatus) -> dict[str, Any]:
     }
 
 
-def status_lines(status: StoreStatus) -> list[str]:
+def status_lines(status: FileStatus) -> list[str]:
     """The answer of `status` for people."""
+    return _lines(
+        [
+            ("Store", f"{status.path} · {size_text(status.bytes)} · WAL {size_text(status.wal_bytes)}"),
+            ("Server", "none" if status.server_pid is None else f"process {status.server_pid} has it open"),
+            *_inside(status),
+        ]
+    )
+
+
+def database_lines(place: str, status: DatabaseStatus) -> list[str]:
+    """The answer of `status` for people, of a store in a database."""
+    facts = [("Store", f"{place} · {size_text(status.bytes)}"), ("Servers", str(status.servers or "none"))]
+    facts += _inside(status)
+    if status.moving is not None:
+        facts.append(("Moving", "not all of it has arrived: run the same jobwire db import again"))
+    return _lines(facts)
+
+
+def _inside(status: StoreStatus) -> list[tuple[str, str]]:
     pending = status.pending_migrations
     facts = [
-        ("Store", f"{status.path} · {size_text(status.bytes)} · WAL {size_text(status.wal_bytes)}"),
-        ("Server", "none" if status.server_pid is None else f"process {status.server_pid} has it open"),
         ("Schema", f"{status.schema}, " + (f"the next start runs {', '.join(pending)}" if pending else "up to date")),
         ("Epoch", status.epoch),
         ("Log", f"revision {status.revision}, kept from {status.compacted + 1} on"),
@@ -48,49 +73,14 @@ def status_lines(status: StoreStatus) -> list[str]:
     if status.backup_us is not None:
         facts.append(("Backup", f"of {time_text(status.backup_us)}, not opened by a server yet"))
     if status.restored_us is not None:
-        facts.append(
-            ("Restored", f"{time_text(status.restored_us)} from a backup of {time_text(status.restored_backup_us)}")
+        origin = (
+            "" if status.restored_backup_us is None else f" from a backup of {time_text(status.restored_backup_us)}"
         )
-    return [f"{name:<9} {value}" for name, value in facts]
-
-
-def database_document(place: str, status: DatabaseStatus) -> dict[str, Any]:
-    """The answer of `status` for programs, of a store in a database."""
-    return {
-        "path": place,
-        "bytes": status.bytes,
-        "servers": status.servers,
-        "schema": status.schema,
-        "pending_migrations": list(status.pending_migrations),
-        "epoch": status.epoch,
-        "revision": status.revision,
-        "compacted": status.compacted,
-        "jobs": {state.name: count for state, count in sorted(status.jobs.items())},
-        "backup_time": time_text(status.backup_us),
-        "restored_time": time_text(status.restored_us),
-        "restored_backup_time": time_text(status.restored_backup_us),
-        "is_whole": status.moving is None,
-    }
-
-
-def database_lines(place: str, status: DatabaseStatus) -> list[str]:
-    """The answer of `status` for people, of a store in a database."""
-    pending = status.pending_migrations
-    facts = [
-        ("Store", f"{place} · {size_text(status.bytes)}"),
-        ("Servers", str(status.servers or "none")),
-        ("Schema", f"{status.schema}, " + (f"the next start runs {', '.join(pending)}" if pending else "up to date")),
-        ("Epoch", status.epoch),
-        ("Log", f"revision {status.revision}, kept from {status.compacted + 1} on"),
-        ("Jobs", " · ".join(f"{state.name} {count:,}" for state, count in sorted(status.jobs.items())) or "none"),
-    ]
-    if status.moving is not None:
-        facts.append(("Moving", "not all of it has arrived: run the same jobwire db import again"))
-    if status.backup_us is not None:
-        facts.append(("Copy", f"of {time_text(status.backup_us)}, not opened by a server yet"))
-    if status.restored_us is not None:
-        origin = "" if status.restored_backup_us is None else f" from a copy of {time_text(status.restored_backup_us)}"
         facts.append(("Restored", f"{time_text(status.restored_us)}{origin}"))
+    return facts
+
+
+def _lines(facts: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{name:<9} {value}" for name, value in facts]
 
 

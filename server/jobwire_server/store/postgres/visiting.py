@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -22,6 +22,7 @@ from jobwire_server.store.postgres import connection as connecting
 from jobwire_server.store.postgres.connection import Connection, sentence
 from jobwire_server.store.postgres.lives import begin_life
 from jobwire_server.store.postgres.settings import PostgresSettings
+from jobwire_server.store.status import StoreStatus
 
 
 class NotAStore(StoreUnavailable):
@@ -29,30 +30,11 @@ class NotAStore(StoreUnavailable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreStatus:
-    """What a store is and what is in it; one snapshot. Times are microseconds since the Unix epoch."""
+class DatabaseStatus(StoreStatus):
+    """A store in a database."""
 
-    bytes: int
-    """Of the tables and their indexes."""
     servers: int
     """Servers that have said of late that they are there."""
-    schema: int
-    """Newest migration that ran."""
-    pending_migrations: tuple[str, ...]
-    """Those that the next start will run."""
-    epoch: str
-    revision: int
-    """Newest committed revision."""
-    compacted: int
-    """Events up to and including this revision are gone."""
-    jobs: Mapping[State, int]
-    """Number of jobs by state; states without any are not named."""
-    backup_us: int | None
-    """Set in a store that was carried here and that no server has opened yet: when it was read."""
-    restored_us: int | None
-    """When this life of the store began, if it began with a copy."""
-    restored_backup_us: int | None
-    """When the content of that copy had been read, if it said so."""
     moving: str | None
     """From where a store is being carried here; None = it is whole."""
 
@@ -119,7 +101,7 @@ def _servers(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def read_status(url: str) -> StoreStatus:
+def read_status(url: str) -> DatabaseStatus:
     """Look at the store at `url`. Raises as `visit` does, and when a newer jobwire wrote it."""
     with visit(url) as connection, snapshot(connection):
         pending = pending_migrations(connection)
@@ -131,7 +113,7 @@ def read_status(url: str) -> StoreStatus:
             "WHERE relnamespace = 'jobwire'::regnamespace AND relkind = 'r')",
         )
         counts = connection.execute("SELECT state, count(*) FROM jobwire.job GROUP BY state").fetchall()
-        return StoreStatus(
+        return DatabaseStatus(
             bytes=int(size),
             servers=_servers(connection),
             schema=schema,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -32,6 +32,7 @@ from jobwire_server.store.sqlite.connection import (
 )
 from jobwire_server.store.sqlite.lives import begin_life, mark_as_backup, read_meta
 from jobwire_server.store.sqlite.settings import SqliteSettings
+from jobwire_server.store.status import StoreStatus
 
 
 class NotAStore(StoreUnavailable):
@@ -39,33 +40,14 @@ class NotAStore(StoreUnavailable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreStatus:
-    """What a store file is, and what is in it; one snapshot. Times are microseconds since the Unix epoch."""
+class FileStatus(StoreStatus):
+    """A store in a file."""
 
     path: Path
-    bytes: int
-    """Of the file itself."""
     wal_bytes: int
     """Of what is committed and not yet folded into the file."""
     server_pid: int | None
     """Process of the server that has it open; None = nobody has."""
-    schema: int
-    """Newest migration that ran."""
-    pending_migrations: tuple[str, ...]
-    """Those that the next start will run."""
-    epoch: str
-    revision: int
-    """Newest committed revision."""
-    compacted: int
-    """Events up to and including this revision are gone."""
-    jobs: Mapping[State, int]
-    """Number of jobs by state; states without any are not named."""
-    backup_us: int | None
-    """Set in a backup that no server has opened yet: when it was made."""
-    restored_us: int | None
-    """When this life of the store began, if it began with a backup."""
-    restored_backup_us: int | None
-    """When that backup had been made."""
 
 
 def visit(path: Path) -> apsw.Connection:
@@ -119,7 +101,7 @@ def check_store(path: Path) -> Iterator[Problem]:
         connection.close()
 
 
-def read_status(path: Path) -> StoreStatus:
+def read_status(path: Path) -> FileStatus:
     """Look at the store at `path`. Raises as `visit` does, and when a newer jobwire wrote it."""
     connection = visit(path)
     try:
@@ -133,7 +115,7 @@ def read_status(path: Path) -> StoreStatus:
     finally:
         connection.close()
     wal = path.with_name(path.name + "-wal")
-    return StoreStatus(
+    return FileStatus(
         path=path,
         bytes=path.stat().st_size,
         wal_bytes=wal.stat().st_size if wal.exists() else 0,

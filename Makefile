@@ -78,14 +78,15 @@ test: .venv/.stamp  ## all tests but the torture campaigns
 	$(PYTEST) -n 2 --dist loadgroup -m "not campaign" tests --ignore=tests/torture
 
 test-postgres: .venv/.stamp  ## the tests of the PostgreSQL driver alone (they are part of `test`)
-	$(PYTEST) -n 2 --dist loadgroup tests/store tests/e2e/test_postgres.py -k 'postgres or Postgres or drivers'
+	$(PYTEST) -n 2 --dist loadgroup tests/store tests/e2e tests/cli/test_db_house.py tests/deploy/test_rolling_update.py \
+	  -k 'postgres or Postgres or drivers or pooler or clocks or house or rolling'
 
 torture: .venv/.stamp  ## kills, signals, fuzz, watchers, zombies, networks (SCALE=n, KILLS=n for more)
 	$(PYTEST) -n 2 --dist loadgroup tests/torture
 	$(PYTEST) -n 2 --dist loadgroup -m campaign tests/store
 	POSTGRES=18 $(PYTEST) -n 2 --dist loadgroup -m "not campaign" tests/store/postgres tests/e2e/test_postgres.py
 
-bench: .venv/.stamp  ## measure P1 ... P10, I1, W1 and write bench/latest.json (about 10 minutes)
+bench: .venv/.stamp  ## measure P1 ... P10, I1, W1, and P1 ... P7 on PostgreSQL; write bench/latest.json (half an hour)
 	$(BIN)/python -m bench
 
 demo: .venv/.stamp  ## real jobs, a kill -9, nothing lost (DIR=folder)

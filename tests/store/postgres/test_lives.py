@@ -13,6 +13,7 @@ import pytest_asyncio
 from jobwire_server.domain.errors import StoreUnavailable
 from jobwire_server.domain.job import State
 from jobwire_server.domain.outcome import Released, Succeeded
+from jobwire_server.kernel.clock import SystemClock
 from jobwire_server.store.base import Lease, Report, ReportCode
 from jobwire_server.store.postgres.store import PostgresStore
 from tests.helpers.postgres import PostgresServer
@@ -192,3 +193,21 @@ async def test_a_dump_that_is_read_back_into_the_same_database_ends_the_servers_
     assert (await rig.store.position()).epoch != epoch
     assert (await rig.store.counts()).by_state == {State.PENDING: 1}
     assert await rig.state(kept) is State.PENDING
+
+
+async def test_a_host_that_keeps_its_identity_to_itself_is_no_reason_not_to_start(postgres: PostgresServer) -> None:
+    database = postgres.empty_database()
+    postgres.admin("CREATE ROLE tenant LOGIN")
+    postgres.admin(f"ALTER DATABASE {database} OWNER TO tenant")
+    with psycopg.connect(postgres.url(database)) as connection:
+        connection.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    url = postgres.url(database).replace("user=jobwire", "user=tenant")
+    store = PostgresStore(url, clock=SystemClock(), chance=lambda: 0.5)
+    try:
+        await store.open()
+        [(home,)] = postgres.read(database, "SELECT home FROM jobwire.meta")
+        assert home.startswith("0/00000001/")
+    finally:
+        await store.close()
+        postgres.drop(database)
+        postgres.admin("DROP ROLE tenant")

@@ -17,13 +17,22 @@ ALTER TABLE jobwire.meta
 
 -- Where this database is: which cluster, on which timeline (a restore to a point in time begins another, and so does a
 -- standby that takes over), which database in it, and which table, that a dump which is read back makes anew.
-CREATE FUNCTION jobwire.home() RETURNS text LANGUAGE sql VOLATILE
-RETURN concat_ws('/',
-  (SELECT system_identifier FROM pg_control_system()),
-  left(pg_walfile_name(pg_current_wal_lsn()), 8),
-  (SELECT oid FROM pg_database WHERE datname = current_database()),
-  'jobwire.meta'::regclass::oid
-);
+CREATE FUNCTION jobwire.home() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  cluster bigint;
+BEGIN
+  BEGIN
+    SELECT system_identifier INTO cluster FROM pg_control_system();
+  EXCEPTION WHEN insufficient_privilege THEN
+    cluster := 0;  -- some hosts keep it to themselves: the rest tells most copies
+  END;
+  RETURN concat_ws('/',
+    cluster,
+    left(pg_walfile_name(pg_current_wal_lsn()), 8),
+    (SELECT oid FROM pg_database WHERE datname = current_database()),
+    'jobwire.meta'::regclass::oid
+  );
+END $$;
 
 CREATE OR REPLACE FUNCTION jobwire.enter_write(lock_ms integer, statement_ms integer, idle_ms integer)
 RETURNS TABLE (epoch text, revision bigint, compacted bigint, now_us bigint) LANGUAGE plpgsql AS $$

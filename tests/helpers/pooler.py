@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.helpers.postgres import PostgresServer
+from tests.helpers.postgres import PostgresServer, as_user
 
 _CONFIG = """
 [databases]
@@ -54,7 +54,7 @@ class Pooler:
         """Start it, and wait until it passes something on."""
         with (self.folder / "out").open("ab") as out:
             self._process = subprocess.Popen(
-                [self._program, str(self.folder / "ini")], stdout=out, stderr=out, user=self._user, cwd=self.folder
+                as_user(self._user, self._program, str(self.folder / "ini")), stdout=out, stderr=out, cwd=self.folder
             )
         deadline = time.monotonic() + 30
         while True:

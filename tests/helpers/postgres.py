@@ -13,6 +13,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -88,8 +89,8 @@ class PostgresServer:
             arguments += ["-c", f"{name}={value}"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _UNTIL_THE_PIPE_ENDS, "sh", *arguments],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, user=self._user, start_new_session=True, cwd=self.folder,
+                as_user(self._user, "/bin/sh", "-c", _UNTIL_THE_PIPE_ENDS, "sh", *arguments),
+                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
             )  # fmt: skip
         deadline = time.monotonic() + 50
         while True:
@@ -196,8 +197,8 @@ class PostgresServer:
     # --- programs -------------------------------------------------------------------------------------------
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._bin / program), *arguments]
-        done = subprocess.run(command, user=self._user, cwd=self.folder, capture_output=True, text=True, check=False)
+        command = as_user(self._user, str(self._bin / program), *arguments)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
     def _binaries(self) -> Path:
@@ -210,6 +211,15 @@ class PostgresServer:
             return installed / "bin"
         shutil.copytree(installed, self.folder / "pginstall", symlinks=True)
         return self.folder / "pginstall" / "bin"
+
+
+def as_user(user: str | None, *command: str) -> list[str]:
+    """The command that runs as somebody else. Not by an argument of `Popen`: that takes a real fork, which breaks when
+    another thread is inside a gRPC call."""
+    if user is None:
+        return [*command]
+    become = f"import os, sys; os.setuid({pwd.getpwnam(user).pw_uid}); os.execv(sys.argv[1], sys.argv[1:])"
+    return [sys.executable, "-I", "-S", "-c", become, *command]
 
 
 def _reachable(path: Path, uid: int) -> bool:

@@ -9,10 +9,6 @@ from typing import Any, Final
 
 import pytest
 
-# Campaigns start processes beside calls that are under way, some of them under another user, which takes a real fork.
-# gRPC reads this when it is imported.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
 SEED_VARIABLE: Final = "SEED"
 PROPERTY: Final = "campaign"
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import nullcontext
 from importlib.resources import files
 from typing import Any, Final
 
 import psycopg
 
 from jobwire_server.domain.errors import StoreUnavailable
+from jobwire_server.domain.job import SECOND_US
 from jobwire_server.kernel.clock import Clock
 from jobwire_server.kernel.failpoint import Failpoint
 from jobwire_server.store.migrations import plan, shipped
+from jobwire_server.store.postgres.patience import Patience
 from jobwire_server.store.postgres.settings import PostgresSettings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -25,7 +28,7 @@ _SETTINGS: Final = (
 _MIGRATION_LOCK: Final = "SELECT pg_advisory_xact_lock(7669765473206167)"
 
 
-def connect(url: str, settings: PostgresSettings) -> Connection:
+def connect(url: str, settings: PostgresSettings, patience: Patience | None = None) -> Connection:
     """Connect, and refuse a database that could not keep the promises. Raises `StoreUnavailable` with the remedy.
 
     Each statement is a transaction of its own until it says BEGIN. A peer that is gone without a word is noticed after
@@ -49,7 +52,8 @@ def connect(url: str, settings: PostgresSettings) -> Connection:
             retry_after_us=500_000,
         ) from error
     try:
-        _refuse_what_breaks_promises(connection)
+        with nullcontext() if patience is None else patience.of(connection, settings.silence_us / SECOND_US):
+            _refuse_what_breaks_promises(connection)
     except BaseException:
         connection.close()
         raise

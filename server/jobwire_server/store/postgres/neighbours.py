@@ -303,10 +303,7 @@ class Neighbours:
         every plan as good as any other, and autovacuum looks only once a minute. Plans that are kept are made again."""
         counted = self._ask(connection, "counted_rows").fetchone()
         if counted is not None and counted[0] < _FEW:
-            with self._patience.of(connection, self._settings.answer_seconds):
-                connection.execute(
-                    "ANALYZE jobwire.job, jobwire.event, jobwire.label, jobwire.request_key", prepare=False
-                )
+            self._ask(connection, "ANALYZE jobwire.job, jobwire.event, jobwire.label, jobwire.request_key")
 
     def _say(self, connection: Connection, instance_id: str) -> None:
         self._ask(connection, "appear", {"instance_id": instance_id, "presence_us": self._settings.presence_us})

@@ -149,7 +149,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
 
     def _connect(self) -> Connection:
         """Connect again. Ends this server when the store began a new life meanwhile: what it knows is of the old."""
-        connection = connect(self._url, self._settings)
+        connection = connect(self._url, self._settings, self._patience)
         try:
             with self._patience.of(connection, self._settings.silence_us / SECOND_US):
                 epoch, _ = settle(connection)

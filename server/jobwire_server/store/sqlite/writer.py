@@ -141,5 +141,5 @@ class Writer(GroupWriter):
     def _fail(self, group: Sequence[Intent], error: BaseException) -> None:
         """Fail-stop: after an I/O error nobody can tell what the disk holds, so no success is acknowledged any more."""
         self._broken = error
+        self._loop.call_soon_threadsafe(self._on_fatal, error)  # first: whoever is refused may ask why
         self._refuse(group, StoreUnavailable(f"The store failed: {error}."))
-        self._loop.call_soon_threadsafe(self._on_fatal, error)

@@ -16,7 +16,6 @@ class Order(Base):
 
 engine = sa.create_engine("sqlite:///shop.db")
 outbox = SqlAlchemyOutbox(Base.metadata)
-Base.metadata.create_all(engine)
 
 
 def place_order(item: str) -> str:
@@ -25,3 +24,7 @@ def place_order(item: str) -> str:
         session.add(order)
         session.flush()
         return outbox.add(session, "order.ship", {"order": order.id}, queue="shipping")
+
+
+if __name__ == "__main__":  # once, where you have no migrations
+    Base.metadata.create_all(engine)

@@ -9,7 +9,10 @@ import signal
 import subprocess
 import termios
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 
 class Terminal:
@@ -41,12 +44,19 @@ class Terminal:
         )  # fmt: skip
         os.close(self._theirs)
         shown = b""
-        for chunk in self._chunks():
-            shown += chunk
-            if interrupt_at is not None and interrupt_at.encode() in shown:
-                running.send_signal(signal.SIGINT)
-                interrupt_at = None
-        return running.wait(timeout=30), shown.decode()
+        try:
+            for chunk in self._chunks():
+                shown += chunk
+                if interrupt_at is not None and interrupt_at.encode() in shown:
+                    running.send_signal(signal.SIGINT)
+                    interrupt_at = None
+            return running.wait(timeout=30), shown.decode()
+        except BaseException:  # the test's time is over: what goes on in a loop would be the next test's trouble
+            for process in [*psutil.Process(running.pid).children(recursive=True), running]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            running.wait(timeout=30)
+            raise
 
     def _chunks(self) -> Iterator[bytes]:
         while True:

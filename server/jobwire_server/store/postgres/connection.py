@@ -162,6 +162,13 @@ def behind_a_pooler() -> StoreUnavailable:
     )
 
 
+def unavailable(error: psycopg.Error, what: str) -> StoreUnavailable:
+    """What to tell an operator: `what`, then what the database said; or that a pooler is in between."""
+    if isinstance(error, SESSION_WAS_CHANGED):
+        return behind_a_pooler()
+    return StoreUnavailable(f"{what}: {sentence(error)}.")
+
+
 def sentence(error: Exception) -> str:
     """What the database or its client library said, in one line without its full stop."""
     return " ".join(str(error).split()).rstrip(".?") or type(error).__name__

@@ -23,6 +23,7 @@ from jobwire_server.store.postgres.connection import (
     connect,
     migrate,
     sentence,
+    unavailable,
 )
 from jobwire_server.store.postgres.lives import LifeIsOver, settle
 from jobwire_server.store.postgres.neighbours import Neighbours, Told
@@ -141,7 +142,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
                 self._tell_the_time(now_us)
         except psycopg.Error as error:
             connection.close()
-            raise StoreUnavailable(f"The schema jobwire cannot be brought up to date: {sentence(error)}.") from error
+            raise unavailable(error, "The schema jobwire cannot be brought up to date") from error
         except BaseException:
             connection.close()
             raise
@@ -155,7 +156,7 @@ class PostgresStore(DrivenStore[PostgresReader]):
                 epoch, _ = settle(connection)
         except psycopg.Error as error:
             connection.close()
-            raise StoreUnavailable(f"PostgreSQL does not answer: {sentence(error)}.") from error
+            raise unavailable(error, "PostgreSQL does not answer") from error
         except BaseException:
             connection.close()
             raise

@@ -9,10 +9,9 @@ import signal
 import subprocess
 import termios
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
+from tests.helpers.processes import kill_tree
 
 
 class Terminal:
@@ -52,10 +51,7 @@ class Terminal:
                     interrupt_at = None
             return running.wait(timeout=30), shown.decode()
         except BaseException:  # the test's time is over: what goes on in a loop would be the next test's trouble
-            for process in [*psutil.Process(running.pid).children(recursive=True), running]:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            running.wait(timeout=30)
+            kill_tree(running)
             raise
 
     def _chunks(self) -> Iterator[bytes]:

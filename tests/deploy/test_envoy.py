@@ -13,13 +13,12 @@ from typing import Any
 
 import grpc
 import httpx
-import psutil
 import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
 
 from jobwire.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
-from tests.helpers.processes import JOBWIRE, REPOSITORY, ServerProcess
+from tests.helpers.processes import JOBWIRE, REPOSITORY, ServerProcess, kill_tree
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 
@@ -54,7 +53,7 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
         undo.push_async_callback(server.destroy)
         await server.expect_ready()
         envoy = _start(tmp_path)
-        undo.callback(_end, envoy)
+        undo.callback(kill_tree, envoy)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             await channel.channel_ready()
         yield Front(server, envoy, port)
@@ -64,12 +63,6 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     arguments = ["--config-path", str(folder / "envoy.yaml"), "--use-dynamic-base-id", "--concurrency", "1"]
     with (folder / "envoy.log").open("wb") as log:
         return subprocess.Popen([ENVOY, *arguments], stdout=log, stderr=log)
-
-
-def _end(envoy: subprocess.Popen[bytes]) -> None:
-    for process in [*psutil.Process(envoy.pid).children(recursive=True), envoy]:
-        process.kill()
-    envoy.wait()
 
 
 # --- gRPC-Web, as a page in a browser speaks it -----------------------------------------------------------------------

@@ -14,12 +14,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
+import psutil
+
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 JOBWIRE: Final = (str(Path(sys.executable).with_name("jobwire")),)
 """The installed command, as a user would start it."""
 
 _READY: Final = re.compile(r"^ready (\S+)")
 _START_SECONDS: Final = 60.0
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with all that it has started, and wait for its end; one that has ended already is left alone."""
+    if process.poll() is None:
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.wait(timeout=30)
 
 
 class NotReady(Exception):

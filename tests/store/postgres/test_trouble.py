@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -14,7 +15,7 @@ from jobwire_server.domain.job import SECOND_US, State
 from jobwire_server.domain.outcome import Succeeded
 from jobwire_server.kernel.clock import SystemClock
 from jobwire_server.store.base import Report, ReportAnswer, ReportCode, Submission, Submitted
-from jobwire_server.store.postgres.connection import refusal_of
+from jobwire_server.store.postgres.connection import refusal_of, unavailable
 from jobwire_server.store.postgres.store import PostgresStore
 from jobwire_server.store.postgres.writer import OutcomeUnknown
 from tests.helpers.factories import new_job
@@ -49,6 +50,20 @@ async def test_a_database_that_could_lose_what_was_acknowledged_is_refused_with_
 @pytest.mark.parametrize("commit", ["on", "local", "remote_write", "remote_apply"])
 async def test_a_database_that_syncs_before_it_answers_is_taken(commit: str) -> None:
     assert refusal_of(140_000, "on", "on", commit, False) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (psycopg.errors.InvalidSqlStatementName(), "start it with --db-pooler"),
+        (psycopg.errors.DuplicatePreparedStatement(), "start it with --db-pooler"),
+        (psycopg.errors.InsufficientPrivilege("no permission"), "It cannot be opened: no permission."),
+    ],
+)
+async def test_whoever_opens_a_store_is_told_of_a_pooler_or_what_the_database_said(
+    error: psycopg.Error, said: str
+) -> None:
+    assert said in str(unavailable(error, "It cannot be opened"))
 
 
 async def test_a_server_does_not_start_on_a_database_that_answers_before_it_syncs(postgres_rig: PostgresRig) -> None:

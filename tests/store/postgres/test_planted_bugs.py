@@ -28,6 +28,7 @@ BOTH = pytest.mark.parametrize("planted", [False, True], ids=["as it is", "plant
 # --- B12: a claim whose inner query is run again and again ------------------------------------------------------------
 
 _AGAIN_AND_AGAIN = """
+WITH leased AS (
 UPDATE job
 SET
   state = %(state)s::smallint, attempt = attempt + %(attempt_step)s::integer, fence = fence + %(fence_step)s::integer,
@@ -41,6 +42,9 @@ WHERE key = (
   ORDER BY inner_job.key = job.key DESC
   LIMIT jsonb_array_length(%(keys)s::jsonb)
 )
+RETURNING key
+)
+SELECT json_agg(json_build_array(key))::text FROM leased
 """
 """Without MATERIALIZED a planner may do this: it asks for the next jobs once for every row that it looks at."""
 

@@ -49,6 +49,11 @@ class PostgresTransaction(Transaction):
         self._connection.execute("RELEASE tried", prepare=False)
         return failure
 
+    def lease(self, keys: Sequence[int], /, *, base: int, **values: object) -> tuple[int, list[list[Any]]]:
+        """See `Transaction.lease`. One statement does it all: each look at a job costs a quarter of leasing it."""
+        rows = json.loads(self.one("lease_jobs", keys=json.dumps(keys), base=base, **values))
+        return len(rows), rows
+
     def progressed(self, keys: Sequence[int]) -> None:
         """See `Transaction.progressed`."""
         self.run("note_progress", keys=json.dumps(keys), server=self._state.server)

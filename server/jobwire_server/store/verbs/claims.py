@@ -34,11 +34,9 @@ def _lease(transaction: Transaction, request: LeaseRequest) -> list[Lease]:
     if not keys:
         return []
     leasing = step(State.PENDING, Event.LEASE)
-    listed, base = json.dumps(keys), transaction.take_revisions(len(keys))
-    changed = transaction.run(
-        "lease_jobs",
-        keys=listed,
-        base=base,
+    changed, rows = transaction.lease(
+        keys,
+        base=transaction.take_revisions(len(keys)),
         now=transaction.now_us,
         state=leasing.to,
         attempt_step=leasing.attempt,
@@ -51,9 +49,7 @@ def _lease(transaction: Transaction, request: LeaseRequest) -> list[Lease]:
     )
     if changed > len(keys):
         raise AssertionError(f"{changed} jobs were leased where {len(keys)} had been chosen")
-    if changed < len(keys):
-        keys = json.loads(transaction.one("leased_now", keys=listed, base=base))
-    return read_leases(transaction.row, keys, transaction.now_us)
+    return [_lease_of(transaction.row, row, transaction.now_us, full=True) for row in rows]
 
 
 def _candidates(transaction: Transaction, request: LeaseRequest) -> dict[Lane, list[_Candidate]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,6 +51,18 @@ class Transaction(ABC):
 
     def progressed(self, keys: Sequence[int]) -> None:  # noqa: B027 - most have nobody to tell
         """Workers have said how far these jobs are: leave word for other servers, where there may be any."""
+
+    def lease(self, keys: Sequence[int], /, *, base: int, **values: object) -> tuple[int, list[list[Any]]]:
+        """Lease these jobs, in order, except those that are not there to be leased any more.
+
+        Returns how many rows were changed, and of each leased job the row of `read_leases`, in order. A driver whose
+        database does this in fewer statements says so.
+        """
+        listed = json.dumps(keys)
+        changed = self.run("lease_jobs", keys=listed, base=base, **values)
+        if changed < len(keys):
+            listed = self.one("leased_now", keys=listed, base=base)
+        return changed, json.loads(self.one("read_leases", keys=listed, full=True))
 
     def one(self, name: str, /, **values: object) -> Any:
         """Run a statement and return the first column of its first row, None when there is no row."""

@@ -80,6 +80,11 @@ def reclaim_too_early(evidence: Evidence, chance: random.Random) -> Evidence | N
     )
 
 
+def forget_that_a_worker_was_killed(evidence: Evidence, chance: random.Random) -> Evidence | None:
+    """A lease of which its worker never spoke runs out early, and nobody had killed the worker."""
+    return replace(evidence, killed_us={}) if evidence.killed_us else None
+
+
 def disturb_nobody(evidence: Evidence, chance: random.Random) -> Evidence | None:
     """Leases ran out, and nobody had disturbed their worker."""
     return None if all(answer.stands for answer in evidence.answers) else replace(evidence, undisturbed=True)
@@ -114,6 +119,7 @@ CORRUPTIONS_OF_WORKERS: Final[Mapping[Corruption, str]] = {
     call_a_lost_lease_valid: BEATS,
     call_a_live_lease_lost: BEATS,
     reclaim_too_early: "a lease that is kept does not run out",
+    forget_that_a_worker_was_killed: "a lease that is kept does not run out",
     disturb_nobody: "a worker that lives keeps its leases",
     alter_a_row_by_a_late_write: "a late write changes not one byte",
     show_the_progress_of_an_old_lease: "progress is that of the newest lease",

@@ -18,6 +18,8 @@ from tests.helpers.image import Event, Image, Row
 TYPE = "toy"
 EPOCH = "epoch"
 WORKER = "worker"
+MORTAL = "mortal"
+"""A worker that is killed, and started again, before it has spoken of a lease."""
 LEASE_US = 1_000_000
 LOST = json.dumps(["LEASE_LOST", "The worker's lease ended without an outcome."])
 REPORTED = frozenset({Why.SUCCEED, Why.RETRY, Why.EXHAUST, Why.RELEASE, Why.SNOOZE, Why.STOP})
@@ -40,6 +42,9 @@ class SoundWorld:
     watched: int | None = None
     answers: list[Answer] = field(default_factory=list)
     late_writes: list[LateWrite] = field(default_factory=list)
+    silent_since: dict[int, int] = field(default_factory=dict)
+    """When the lease of a job was given to the mortal worker, by key."""
+    killed: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -67,6 +72,7 @@ class SoundWorld:
             answers=list(self.answers),
             late_writes=list(self.late_writes),
             lease_us=LEASE_US,
+            killed_us={MORTAL: self.killed} if self.killed else {},
         )
 
     # --- what happens -----------------------------------------------------------------------------------------
@@ -103,23 +109,35 @@ class SoundWorld:
     def move(self, key: int) -> None:
         """Take any step that the table allows while the server lives."""
         row = self.rows[key]
-        allowed = [why for why in TRANSITIONS[State(row.state)] if why is not Why.RECOVER]
-        if row.attempt >= row.max_attempts:
-            allowed = [why for why in allowed if why is not Why.LEASE]
-        why = self.chance.choice(allowed)
+        why = self.chance.choice(allowed(row))
         if why is Why.SUCCEED:
             self.act(row, Moment.END)
         asked = self.now()
+        silent = self.silent_since.pop(key, None)
+        if why is Why.LEASE and self.chance.random() < 0.2:
+            self.silent_since[key] = asked
         if why in RUN_OUT:
-            self.ticks += LEASE_US
+            self.pass_the_lease(asked, silent)
         after = self.step(row, why, error=LOST if why in RUN_OUT else None)
         if why is Why.LEASE:
-            self.act(after, Moment.START)
-            self.answer(after, Said.BEAT, self.now(), stands=True)
+            self.begin(after)
         elif why in REPORTED:
             self.answer(row, Said.OUTCOME, asked, stands=True)
-        elif why in RUN_OUT:
+        elif why in RUN_OUT and silent is None:
             self.come_too_late(row, after)
+
+    def begin(self, row: Row) -> None:
+        """A worker begins, and says so unless it dies before."""
+        self.act(row, Moment.START)
+        if row.key not in self.silent_since:
+            self.answer(row, Said.BEAT, self.now(), stands=True)
+
+    def pass_the_lease(self, now: int, silent_since: int | None) -> None:
+        """Bring about that a lease is over: its time, or the death of a worker that has not spoken of it."""
+        if silent_since is not None and now < silent_since + LEASE_US:
+            self.killed.append(now)
+        else:
+            self.ticks += LEASE_US
 
     def come_too_late(self, row: Row, after: Row) -> None:
         """The worker whose lease ran out wakes up, and is told so."""
@@ -189,7 +207,7 @@ class SoundWorld:
         self.rows[row.key] = sealed(row)
         event = Event(
             row.revision, row.key, row.job_id, row.type, row.sequence, kind, previous, row.state, row.attempt,
-            row.max_attempts, row.fence, error, self.now(),
+            row.max_attempts, row.fence, error, self.now(), MORTAL if row.key in self.silent_since else WORKER,
         )  # fmt: skip
         self.events.append(event)
 
@@ -206,6 +224,12 @@ class SoundWorld:
         """Time that only grows."""
         self.ticks += 1
         return self.ticks
+
+
+def allowed(row: Row) -> list[Why]:
+    """Steps that the table allows while the server lives."""
+    steps = [why for why in TRANSITIONS[State(row.state)] if why is not Why.RECOVER]
+    return steps if row.attempt < row.max_attempts else [why for why in steps if why is not Why.LEASE]
 
 
 def sealed(row: Row) -> Row:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from tests.helpers.history import Answer, Call, Effect, LateWrite
@@ -28,6 +28,8 @@ class Evidence:
     late_writes: Sequence[LateWrite] = ()
     lease_us: int = 0
     """How long the leases of remote workers stand without a heartbeat."""
+    killed_us: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """When processes of remote workers were killed that were started again, by worker_id, by the machine's clock."""
     deaf: bool = False
     """Workers were stopped or cut off: one that lost its lease may act until it hears of it."""
     undisturbed: bool = False

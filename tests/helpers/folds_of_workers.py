@@ -72,7 +72,11 @@ def misjudged_beats(evidence: Evidence) -> Iterator[str]:
 
 
 def hasty_reclaims(evidence: Evidence) -> Iterator[str]:
-    """A lease runs out no sooner than its full time after it was granted, and after each heartbeat with an answer."""
+    """A lease runs out no sooner than its full time after it was granted, and after each heartbeat with an answer.
+
+    Except for one that the worker had not spoken of yet when it was killed: it is lost as soon as the worker is back
+    (docs/adr/0016).
+    """
     kept_us: dict[tuple[str, int], int] = {}
     for answer in evidence.answers:
         if answer.said is Said.BEAT and answer.stands:
@@ -82,9 +86,17 @@ def hasty_reclaims(evidence: Evidence) -> Iterator[str]:
         return
     for run, lease in _leases(evidence).items():
         if lease.has_run_out and lease.end is not None:
+            if run not in kept_us and _was_killed(evidence, lease.granted, lease.end):
+                continue
             kept = max(lease.granted.time_us, kept_us.get(run, 0) - CLOCKS_US)
             if lease.end.time_us < kept + evidence.lease_us:
                 yield f"{lease.end} came {lease.end.time_us - kept} us after {run} was last kept"
+
+
+def _was_killed(evidence: Evidence, granted: Event, end: Event) -> bool:
+    """The process that was given the lease was killed, and the worker started again, before the lease ended."""
+    killed_us = evidence.killed_us.get(granted.worker_id or "", ())
+    return any(granted.time_us - CLOCKS_US <= moment <= end.time_us + CLOCKS_US for moment in killed_us)
 
 
 def groundless_losses(evidence: Evidence) -> Iterator[str]:

@@ -35,6 +35,7 @@ class Event(NamedTuple):
     last_error: str | None
     time_us: int = 0
     """By the store's clock."""
+    worker_id: str | None = None
 
 
 class Row(NamedTuple):

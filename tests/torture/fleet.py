@@ -24,6 +24,7 @@ from tests.helpers.processes import JOBWIRE, ServerProcess
 from tests.torture.campaign import Campaign
 from tests.torture.clients import JOB_TYPES, RECONNECT_AT_ONCE, WIRE_TYPES
 from tests.torture.remote import RemoteWorker, start_worker
+from tests.torture.witness import now_us
 
 FIRST_PORT: Final = 7781
 _MOST_STARTS: Final = 20
@@ -76,6 +77,7 @@ class Fleet(Campaign):
         self.name = self.postgres.empty_database()
         self.counts: Counter[str] = Counter()
         self.workers: dict[str, RemoteWorker] = {}
+        self.killed_us: dict[str, list[int]] = {}
         host, url = self.address.partition(":")[0], self.postgres.url(self.name)
         self.members = []
         for number in range(servers):
@@ -145,6 +147,7 @@ class Fleet(Campaign):
             logged_types=frozenset({*JOB_TYPES, *WIRE_TYPES}),
             answers=read_answers(self.answers),
             lease_us=round(LEASE_SECONDS * 1_000_000),
+            killed_us=self.killed_us,
             deaf=True,
         )
         damage = [Violation("the store is sound", str(each)) for each in check_store(self.postgres.url(self.name))]
@@ -204,6 +207,7 @@ class Nemesis:
     async def _kill_worker(self) -> None:
         name = self._chance.choice(sorted(self._fleet.workers))
         await self._fleet.workers.pop(name).destroy()
+        self._fleet.killed_us.setdefault(name, []).append(now_us())
         await self._fleet.hire(name)
 
     async def _stop_worker(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from itertools import pairwise
 from statistics import median
 
 import grpc
@@ -16,7 +17,7 @@ from jobwire.v1.job_service_pb2_grpc import JobServiceStub
 
 WATCHERS = 1_000
 CHANNELS = 10
-ROUNDS = 3
+ROUNDS = 5
 SECONDS = 3.0
 
 
@@ -38,17 +39,18 @@ def measure(trial: Trial) -> Figure:
 
 
 async def compare(server: Server, watchers: int, seconds: float) -> tuple[list[float], list[float]]:
-    """Rates with the watchers over those without, and KiB a watcher, by round."""
-    ratios, memory = [], []
+    """Rates with the watchers over the mean of those without, before and after; and KiB a watcher; by round."""
+    watched, memory = [], []
     await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=1)
+    alone = [await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=seconds)]
     for _ in range(ROUNDS):
-        alone = await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=seconds)
         before = server.rss_mib()
         async with contextlib.AsyncExitStack() as stack:
             await _open_watchers(server.address, watchers, stack)
             memory.append((server.rss_mib() - before) * 1024 / watchers)
-            watched = await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=seconds)
-        ratios.append(watched / alone)
+            watched.append(await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=seconds))
+        alone.append(await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=seconds))
+    ratios = [2 * one / (before + after) for one, (before, after) in zip(watched, pairwise(alone), strict=True)]
     return ratios, memory
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from statistics import median
 from typing import Final
 
@@ -10,7 +11,7 @@ import psycopg
 
 from bench import p7_watchers
 from bench import postgres as pg
-from bench.drain import by_worker
+from bench.drain import Pace, by_worker
 from bench.drain import drain as drain_file
 from bench.figure import Figure, Trial, percentile
 from bench.latency import latencies
@@ -18,6 +19,7 @@ from bench.load import ECHO, SUBMIT, submit_batches, submit_request, unary_rate
 from bench.preload import preload
 from bench.server import echoing, working
 from bench.server import serving as serving_file
+from bench.turns import METHOD, Compared, in_turns
 
 SLOTS: Final = 256
 DRAINED: Final = 60_000
@@ -160,36 +162,53 @@ def start(trial: Trial) -> Figure:
 
 def large(trial: Trial) -> Figure:
     """P6 and the claims: a drain in a small store, with a million waiting, and after a million that are finished."""
-    jobs, many = trial.count(DRAINED), trial.count(MANY)
+    jobs = trial.count(DRAINED)
     with pg.cluster(trial.folder) as cluster:
-        templates = {}
-        for name in ("small", "1,000,000 behind", "1,000,000 unserved ahead", "after 1,000,000 finished"):
-            database = templates[name] = cluster.store()
-            if "ahead" in name:
-                cluster.fill(database, many, "bench.unserved")
-            if "finished" in name:
-                cluster.fill(database, many, "bench.done")
-                cluster.finish(database, "bench.done")
-            cluster.fill(database, jobs + (many if "behind" in name else trial.count(10_000)), "bench.noop")
-            cluster.tidy(database)
-        rates: dict[str, list[float]] = {}
-        for name in (*templates, "small"):
-            database = cluster.copy(templates[name])
-            pace = pg.drain(trial.folder, cluster, database, jobs, slots=SLOTS)
-            rates.setdefault(name, []).append(pace.jobs_per_second)
-            cluster.drop(database)
-    small = median(rates.pop("small"))
-    ratios = {name: rate / small for name, [rate] in rates.items()}
-    value = round(min(ratios.values()), 2)
+        small, *templates = _stores(trial, cluster, jobs).items()
+        drain = partial(_drain_a_copy, trial, cluster, jobs)
+        base, compared = in_turns(partial(drain, small[1]), {name: partial(drain, each) for name, each in templates})
+    value = round(min(each.ratio for each in compared.values()), 2)
     return Figure(
         value=value,
         unit="x the rate in a small store (the worst of them)",
         reach="at least 0.90 x",
         reached=value >= 0.90,
-        method=f"as P3, the first {jobs:,} jobs; the small store with {trial.count(10_000):,} behind, before and after",
+        method=f"as P3, the first {jobs:,} jobs; {METHOD}; the small store has {trial.count(10_000):,} behind",
         durability=pg.DURABILITY,
-        details=[f"small {small:,.0f} jobs/s", *(f"{name}: {ratio:.2f} x" for name, ratio in ratios.items())],
+        details=[
+            f"small: {sorted(base)[len(base) // 2]}",
+            *(f"{name}: {each}" for name, each in compared.items()),
+        ],
     )
+
+
+def _stores(trial: Trial, cluster: pg.Cluster, jobs: int) -> dict[str, str]:
+    """A database for each case, with the jobs that are drained and what is beside them, by name of the case."""
+    many, databases = trial.count(MANY), {}
+    for name in ("small", "1,000,000 behind", "1,000,000 unserved ahead", "after 1,000,000 finished"):
+        database = databases[name] = cluster.store()
+        if "ahead" in name:
+            cluster.fill(database, many, "bench.unserved")
+        if "finished" in name:
+            cluster.fill(database, many, "bench.done")
+            cluster.finish(database, "bench.done")
+        cluster.fill(database, jobs + (many if "behind" in name else trial.count(10_000)), "bench.noop")
+        cluster.tidy(database)
+    return databases
+
+
+def _drain_a_copy(
+    trial: Trial, cluster: pg.Cluster, jobs: int, template: str, *, servers: int = 1, held: bool = False
+) -> Pace:
+    """Drain a copy of the database; `held`: while somebody else holds a snapshot of it."""
+    database = cluster.copy(template)
+    with psycopg.connect(cluster.url(database)) as somebody:
+        if held:
+            somebody.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            somebody.execute("SELECT count(*) FROM jobwire.event").fetchone()
+        pace = pg.drain(trial.folder, cluster, database, jobs, slots=SLOTS, servers=servers)
+    cluster.drop(database)
+    return pace
 
 
 def watchers(trial: Trial) -> Figure:
@@ -212,50 +231,39 @@ def watchers(trial: Trial) -> Figure:
 def foreign(trial: Trial) -> Figure:
     """A transaction that somebody else holds open for the whole drain, against a drain without."""
     jobs = trial.count(2 * DRAINED)
-    with pg.cluster(trial.folder) as cluster:
-        template = cluster.store()
-        cluster.fill(template, jobs, "bench.noop")
-        cluster.tidy(template)
-        rates = []
-        for held in (False, True, False):
-            database = cluster.copy(template)
-            with psycopg.connect(cluster.url(database)) as somebody:
-                if held:
-                    somebody.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-                    somebody.execute("SELECT count(*) FROM jobwire.event").fetchone()
-                rates.append(pg.drain(trial.folder, cluster, database, jobs, slots=SLOTS).jobs_per_second)
-            cluster.drop(database)
-    value = round(2 * rates[1] / (rates[0] + rates[2]), 2)
+    base, compared = _one_backlog(trial, jobs, held=True)
     return Figure(
-        value=value,
+        value=round(compared.ratio, 2),
         unit="x the rate without",
         reach="no figure is asked for; what it costs",
         reached=True,
-        method=f"as P3, {jobs:,} jobs; a snapshot of the same database, held meanwhile; without before and after",
+        method=f"as P3, {jobs:,} jobs; a snapshot of the same database, held meanwhile; {METHOD}",
         durability=pg.DURABILITY,
-        details=[f"{', '.join(f'{rate:,.0f}' for rate in rates)} jobs/s (without, with, without)"],
+        details=[f"without: {base}", f"with: {compared}"],
     )
 
 
 def two_servers(trial: Trial) -> Figure:
     """One server with its worker against two with a worker each, on one database."""
     jobs = trial.count(2 * DRAINED)
+    base, compared = _one_backlog(trial, jobs, servers=2)
+    return Figure(
+        value=round(compared.ratio, 2),
+        unit="x the rate of one server",
+        reach="no figure is asked for; what limits",
+        reached=True,
+        method=f"as P3, {jobs:,} jobs; one worker of {SLOTS} slots for each server; all on the same cores; {METHOD}",
+        durability=pg.DURABILITY,
+        details=[f"one: {base}", f"two: {compared}"],
+    )
+
+
+def _one_backlog(trial: Trial, jobs: int, *, servers: int = 1, held: bool = False) -> tuple[Pace, Compared]:
+    """The middle pace of a bare drain, and the same backlog drained otherwise."""
     with pg.cluster(trial.folder) as cluster:
         template = cluster.store()
         cluster.fill(template, jobs, "bench.noop")
         cluster.tidy(template)
-        paces = []
-        for servers in (1, 2, 1):
-            database = cluster.copy(template)
-            paces.append(pg.drain(trial.folder, cluster, database, jobs, slots=SLOTS, servers=servers))
-            cluster.drop(database)
-    alone = (paces[0].jobs_per_second + paces[2].jobs_per_second) / 2
-    return Figure(
-        value=round(paces[1].jobs_per_second / alone, 2),
-        unit="x the rate of one server",
-        reach="no figure is asked for; what limits",
-        reached=True,
-        method=f"as P3, {jobs:,} jobs; one worker of {SLOTS} slots for each server; all on the same cores",
-        durability=pg.DURABILITY,
-        details=[f"one: {paces[0]}", f"two: {paces[1]}"],
-    )
+        drain = partial(_drain_a_copy, trial, cluster, jobs, template)
+        base, compared = in_turns(drain, {"otherwise": partial(drain, servers=servers, held=held)})
+    return sorted(base)[len(base) // 2], compared["otherwise"]

@@ -220,7 +220,7 @@ async def test_a_watcher_misses_nothing_and_sees_nothing_twice_while_servers_com
 
 
 async def test_revisions_from_a_sequence_would_be_found_out(postgres_rig: PostgresRig, neighbour: Neighbour) -> None:
-    """The planted bug: each transaction takes a stretch of a sequence, and commits when it commits."""
+    """The planted bug (promises B16): each transaction takes a stretch of a sequence, and commits when it commits."""
     rig = postgres_rig
     rig.tamper("CREATE SEQUENCE stretch INCREMENT 1000 MINVALUE 1000")
     rig.tamper(

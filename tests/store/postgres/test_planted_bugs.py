@@ -1,4 +1,7 @@
-"""Bugs that others had, put in on purpose (promises B12, B13, B17, B25): what holds without them is seen to break."""
+"""Bugs that others had, put in on purpose (promises B12, B13, B17, B25): what holds without them is seen to break.
+
+B16, revisions from a sequence, stands beside what it breaks in `test_many_servers.py`.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -164,11 +165,21 @@ class RpcRig:
         self.address = f"unix:{self._folder}/s"
 
     async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._ends = stack.pop_all()
+        return self
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        """Start one after the other; what has been started is ended with the stack, also when the next one fails."""
+        stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         if self._beside is None:
             await self.stores.open()
+            stack.push_async_callback(self.stores.close)
         self.store = self._around(self.stores.store)
         self.hub = WatchHub(store=self.store, clock=self.clock)
         await self.hub.start()
+        stack.push_async_callback(self.hub.stop)
         self.jobs = Jobs(
             store=self.store,
             hub=self.hub,
@@ -185,7 +196,7 @@ class RpcRig:
             on_progress=self.hub.progress,
             settings=DispatchSettings(),
         )
-        self._working = asyncio.create_task(self.engine.run())
+        stack.push_async_callback(_ended, asyncio.create_task(self.engine.run()))
         self.server = RpcServer(
             served=Served(self.jobs, self.hub, self.store, self.engine),
             facts=ServerFacts(version="1.2.3", start_time_us=self.stores.clock.wall_us()),
@@ -194,14 +205,14 @@ class RpcRig:
             log=self.log,
         )
         self.addresses = await self.server.start()
+        stack.push_async_callback(self.server.stop, 5)
         if self._serving:
             self.engine.dispatcher.grant()
             self.server.set_serving(True)
-        self.channel = self.connect()
+        self.channel = await stack.enter_async_context(self.connect())
         self.api = job_service_pb2_grpc.JobServiceStub(self.channel)
         self.work = worker_service_pb2_grpc.WorkerServiceStub(self.channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self.channel)
-        return self
 
     def _extra_addresses(self) -> tuple[str, ...]:
         return () if self._settings.listen == RpcSettings().listen else self._settings.listen
@@ -209,14 +220,7 @@ class RpcRig:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.channel.close()
-        await self.server.stop(5)
-        self._working.cancel()
-        await asyncio.wait((self._working,))
-        await self.hub.stop()
-        if self._beside is None:
-            await self.stores.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        await self._ends.aclose()
 
     def connect(self, *options: tuple[str, Any]) -> aio.Channel:
         """Open another connection, one that shares nothing with the others."""
@@ -231,6 +235,11 @@ class RpcRig:
     async def get(self, job_id: str, **fields: Any) -> jpb.Job:
         """Read a job."""
         return (await self.api.GetJob(pb.GetJobRequest(job_id=job_id, **fields))).job
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
 
 
 def request_of(**fields: Any) -> pb.SubmitJobRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -102,6 +103,8 @@ async def test_the_socket_of_a_dead_server_is_taken_over(tmp_path_factory: pytes
 
 @pytest.mark.parametrize("address", ["203.0.113.1:0", "nonsense", "unix:/nowhere/at/all/s"])
 async def test_an_address_that_cannot_be_had_is_named(address: str) -> None:
+    before = asyncio.all_tasks()
     with pytest.raises(ListenFailed, match="cannot be listened on"):
         async with RpcRig(settings=RpcSettings(listen=(address,))):
             pass
+    assert asyncio.all_tasks() <= before

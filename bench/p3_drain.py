@@ -12,6 +12,7 @@ from bench import bare
 from bench.drain import Crew, by_command, by_pool, by_worker, drain
 from bench.figure import Figure, Trial
 from bench.preload import preload
+from bench.turns import beside
 
 JOBS = 200_000
 LARGE_JOBS = 30_000
@@ -81,10 +82,7 @@ def measure(trial: Trial) -> Figure:
     for _ in range(ROUNDS):
         paces.append(drain(trial.folder, backlog, jobs, by_worker(slots=SLOTS)))
         loops.append(_bare(trial))
-    ratios = [
-        2 * pace.jobs_per_second / (before.jobs_per_second + after.jobs_per_second)
-        for pace, before, after in zip(paces, loops[:-1], loops[1:], strict=True)
-    ]
+    ratios = [*beside([pace.jobs_per_second for pace in paces], [loop.jobs_per_second for loop in loops])]
     ratio = round(median(ratios), 2)
     middle = sorted(paces)[ROUNDS // 2]
     judged = middle.jobs_per_second / trial.canary

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from itertools import pairwise
 from statistics import median
 
 import grpc
@@ -12,6 +11,7 @@ import grpc
 from bench.figure import Figure, Trial
 from bench.load import SUBMIT, submit_request, unary_rate
 from bench.server import Server, serving
+from bench.turns import beside
 from jobwire.v1 import job_service_pb2
 from jobwire.v1.job_service_pb2_grpc import JobServiceStub
 
@@ -50,8 +50,7 @@ async def compare(server: Server, watchers: int, seconds: float) -> tuple[list[f
             memory.append((server.rss_mib() - before) * 1024 / watchers)
             watched.append(await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=seconds))
         alone.append(await unary_rate(server.address, SUBMIT, submit_request, callers=64, seconds=seconds))
-    ratios = [2 * one / (before + after) for one, (before, after) in zip(watched, pairwise(alone), strict=True)]
-    return ratios, memory
+    return [*beside(watched, alone)], memory
 
 
 async def _open_watchers(address: str, watchers: int, stack: contextlib.AsyncExitStack) -> None:

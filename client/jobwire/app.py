@@ -207,16 +207,11 @@ class App:
         from jobwire.worker.telling import work_aloud  # noqa: PLC0415
 
         settings = WorkerSettings(
-            slots=slots,
-            queues=subscriptions(queues),
-            worker_id=worker_id,
+            slots=slots, queues=subscriptions(queues), worker_id=worker_id, prefetch=prefetch, max_jobs=max_jobs,
+            max_jobs_per_child=max_jobs_per_child, memory_bytes_per_child=memory_bytes_per_child,
             lease_seconds=None if lease is None else parse_duration(lease, name="lease").total_seconds(),
-            prefetch=prefetch,
             grace_seconds=parse_duration(grace, name="grace").total_seconds(),
-            max_jobs=max_jobs,
-            max_jobs_per_child=max_jobs_per_child,
-            memory_bytes_per_child=memory_bytes_per_child,
-        )
+        )  # fmt: skip
         connection = make_settings(address, os.environ, tls=tls, files=(ca, cert, key))
         modules = [handler.function.__module__ for handler in self._handlers.values()]
         work_aloud(self._handlers, connection, settings, app_path=path_of(self, modules), quiet=quiet)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from tests.checker.sound_world import LEASE_US
+from tests.checker.sound_world import LEASE_US, WORKER
 from tests.helpers.evidence import Evidence
 from tests.helpers.history import Answer, Said
 
@@ -85,6 +85,20 @@ def forget_that_a_worker_was_killed(evidence: Evidence, chance: random.Random) -
     return replace(evidence, killed_us={}) if evidence.killed_us else None
 
 
+def blame_a_kill_that_came_before(evidence: Evidence, chance: random.Random) -> Evidence | None:
+    """A lease of which its worker never spoke runs out early, and the worker had been killed before it began only."""
+    before = {name: [evidence.final.events[0].time_us - LEASE_US] for name in evidence.killed_us}
+    return replace(evidence, killed_us=before) if before else None
+
+
+def reclaim_what_was_kept_until_a_kill(evidence: Evidence, chance: random.Random) -> Evidence | None:
+    """As `reclaim_too_early`, and the worker was killed meanwhile: it had spoken of the lease, which has its time."""
+    broken = reclaim_too_early(evidence, chance)
+    return broken and replace(
+        broken, killed_us={**broken.killed_us, WORKER: [event.time_us for event in broken.final.events]}
+    )
+
+
 def disturb_nobody(evidence: Evidence, chance: random.Random) -> Evidence | None:
     """Leases ran out, and nobody had disturbed their worker."""
     return None if all(answer.stands for answer in evidence.answers) else replace(evidence, undisturbed=True)
@@ -120,6 +134,8 @@ CORRUPTIONS_OF_WORKERS: Final[Mapping[Corruption, str]] = {
     call_a_live_lease_lost: BEATS,
     reclaim_too_early: "a lease that is kept does not run out",
     forget_that_a_worker_was_killed: "a lease that is kept does not run out",
+    blame_a_kill_that_came_before: "a lease that is kept does not run out",
+    reclaim_what_was_kept_until_a_kill: "a lease that is kept does not run out",
     disturb_nobody: "a worker that lives keeps its leases",
     alter_a_row_by_a_late_write: "a late write changes not one byte",
     show_the_progress_of_an_old_lease: "progress is that of the newest lease",

@@ -63,6 +63,22 @@ def test_before_anything_was_measured_the_readme_shows_no_figure(root: Path) -> 
     assert "Nothing has been measured yet" in render(root)
 
 
+def test_what_a_page_says_of_a_figure_is_what_was_measured() -> None:
+    """Rates and ratios in a paragraph of the scaling page that names figures stand with these figures."""
+    measured = json.loads(text_of(ROOT / TAKEN))
+    paragraphs = [
+        (paragraph, names)
+        for paragraph in re.split(r"\n\n|\n- ", text_of(ROOT / "docs/explanation/scaling.md"))
+        if (names := re.findall(r"`(?:python -m bench )?(\w\d/PG)`", paragraph))
+    ]
+    assert {name for _, names in paragraphs for name in names} == {"P3/PG", "P6/PG", "F1/PG", "S1/PG"}
+    for paragraph, names in paragraphs:
+        figures = [measured[name] for name in names]
+        known = json.dumps(figures) + " ".join(f"{each['value']:,}" for each in figures)
+        for number in re.findall(r"\d+,\d{3}(?:,\d{3})*|\d\.\d+(?= ×)", paragraph):
+            assert number in known, f"{number}: {paragraph}"
+
+
 def test_the_readme_has_no_figure_of_speed_but_those_that_were_measured() -> None:
     page = re.sub(r"<!-- figures -->.*?<!-- end of figures -->", "", text_of(ROOT / "README.md"), flags=re.DOTALL)
 
